@@ -1,0 +1,3 @@
+//! The smallest connector.
+
+fn main() {}

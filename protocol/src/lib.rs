@@ -1,0 +1,1 @@
+//! What every Manifold connector is built on: messages, traits, output and the runner.

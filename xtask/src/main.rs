@@ -1,0 +1,3 @@
+//! The commands of the workspace: `cargo xtask NAME`.
+
+fn main() {}
