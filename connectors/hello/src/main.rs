@@ -1,3 +1,5 @@
-//! The smallest connector.
+//! The connector's binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    protocol::runner::main::<connector_hello::Hello>()
+}

@@ -1,0 +1,468 @@
+//! Records, files, checkpoints and progress, written to stdout as they come.
+//!
+//! Each store has an [`Output`] with a buffer of its own; whole lines leave it under one lock, so
+//! that stores can be read side by side. A record is made once, in that buffer, between the frame's
+//! constant bytes. Pushing blocks while the reader of the pipe is slow, which holds the source back.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::fault::Fault;
+use crate::json::{Json, Spelling};
+use crate::log;
+use crate::message::{Message, Progress, State};
+use crate::silo::{Cursor, StoreId};
+
+/// How full a buffer gets before its lines are written.
+const FULL: usize = 64 * 1024;
+
+/// A buffer that one large record blew up beyond this is given back once it is written.
+const LARGE: usize = 1024 * 1024;
+
+/// How long a read goes on between two PROGRESS messages.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// How many bytes pass between two checkpoints, however few records they are.
+const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;
+
+/// The reader of stdout is gone. Not a failure of ours: the run ends quietly.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of the output is gone")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// Where whole lines go, one writer at a time.
+pub struct Sink {
+    writer: Mutex<Box<dyn Write + Send>>,
+    lines_alone: bool,
+    records: AtomicU64,
+}
+
+impl Sink {
+    /// A sink over `writer`. With `lines_alone` each line is a write of its own, as a terminal
+    /// shared with stderr wants it.
+    pub fn new(writer: Box<dyn Write + Send>, lines_alone: bool) -> Sink {
+        Sink { writer: Mutex::new(writer), lines_alone, records: AtomicU64::new(0) }
+    }
+
+    /// Writes whole lines.
+    pub fn write(&self, lines: &[u8]) -> Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = if self.lines_alone {
+            lines.split_inclusive(|&byte| byte == b'\n').try_for_each(|line| writer.write_all(line))
+        } else {
+            writer.write_all(lines)
+        };
+        done.and_then(|()| writer.flush()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => anyhow::Error::new(ReaderGone),
+            _ => anyhow::Error::new(error).context("writing the output"),
+        })
+    }
+
+    /// Writes one message.
+    pub fn message(&self, message: &Message) -> Result<()> {
+        self.write(&line(message)?)
+    }
+
+    /// How many records have been pushed, in all stores.
+    pub(crate) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Keeps every other writer out, waiting at most `limit` for the one at work.
+    pub(crate) fn close(&self, limit: Duration) -> Option<MutexGuard<'_, Box<dyn Write + Send>>> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.writer.try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+fn line(message: &Message) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message).context("writing a message")?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The constant bytes before and after each record of one store.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Everything up to the record's `{`.
+    pub before: Vec<u8>,
+    /// Everything after its `}`, line end included.
+    pub after: Vec<u8>,
+}
+
+impl Frame {
+    /// The native RECORD message of a store.
+    pub fn native(store: &StoreId) -> Frame {
+        let mut before = br#"{"type":"RECORD","record":{"schema_name":"#.to_vec();
+        let mut json = Json::new(&mut before, Spelling::NATIVE);
+        json.text(&store.name);
+        if let Some(group) = &store.group {
+            json.raw(br#","schema_group":"#);
+            json.text(group);
+        }
+        json.raw(br#","record_type":"RECORD","data":"#);
+        Frame { before, after: b"}}\n".to_vec() }
+    }
+}
+
+/// What a run of the binary prints beside records, and where its files go.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    /// After how many records a checkpoint is due; `None` where no STATE or PROGRESS is wanted.
+    pub checkpoint: Option<u64>,
+    /// The longest line the reader takes, where it has a limit.
+    pub longest_line: Option<usize>,
+    /// The folder for files.
+    pub files: Option<PathBuf>,
+}
+
+/// Makes the outputs of a run's stores.
+#[derive(Clone)]
+pub struct Outputs {
+    sink: Arc<Sink>,
+    shape: Arc<Shape>,
+}
+
+impl Outputs {
+    /// Outputs that write to `sink`.
+    pub fn new(sink: Arc<Sink>, shape: Shape) -> Outputs {
+        Outputs { sink, shape: Arc::new(shape) }
+    }
+
+    /// The output of one store.
+    pub fn store(&self, store: StoreId) -> Output {
+        let frame = Frame::native(&store);
+        Output {
+            sink: Arc::clone(&self.sink),
+            shape: Arc::clone(&self.shape),
+            frame,
+            spelling: Spelling::NATIVE,
+            store,
+            buffer: Vec::with_capacity(FULL + 4096),
+            records: Arc::new(AtomicU64::new(0)),
+            unseen: 0,
+            since_checkpoint: 0,
+            bytes_since_checkpoint: 0,
+            total: None,
+            last_progress: Instant::now(),
+        }
+    }
+}
+
+/// Where a store puts what it reads.
+pub struct Output {
+    sink: Arc<Sink>,
+    shape: Arc<Shape>,
+    frame: Frame,
+    spelling: Spelling,
+    store: StoreId,
+    buffer: Vec<u8>,
+    /// Shared by the parts of a store that is read side by side.
+    records: Arc<AtomicU64>,
+    /// Records pushed that are not in `records` yet.
+    unseen: u64,
+    since_checkpoint: u64,
+    bytes_since_checkpoint: usize,
+    total: Option<u64>,
+    last_progress: Instant,
+}
+
+impl Output {
+    /// Pushes a record: anything that serializes to a JSON object.
+    ///
+    /// serde has no form for a float that is not finite and writes null for it; a source that has
+    /// such floats pushes them with [`Output::row`].
+    pub fn push(&mut self, record: &(impl Serialize + ?Sized)) -> Result<()> {
+        self.framed(|buffer, _| {
+            serde_json::to_writer(&mut *buffer, record).context("writing a record")
+        })
+    }
+
+    /// Pushes a record that is JSON already, such as a slice of a response body.
+    pub fn push_raw(&mut self, record: &RawValue) -> Result<()> {
+        self.framed(|buffer, _| {
+            let json = record.get().as_bytes();
+            // Between tokens a line break is blank space, and inside a string it cannot stand.
+            if json.contains(&b'\n') || json.contains(&b'\r') {
+                buffer.extend(
+                    json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }),
+                );
+            } else {
+                buffer.extend_from_slice(json);
+            }
+            Ok(())
+        })
+    }
+
+    /// Pushes a record that `write` writes: one JSON object. If it fails, nothing of it stays.
+    #[inline]
+    pub fn row(&mut self, write: impl FnOnce(&mut Json<'_>) -> Result<()>) -> Result<()> {
+        self.framed(|buffer, spelling| write(&mut Json::new(buffer, spelling)))
+    }
+
+    #[inline]
+    fn framed(&mut self, write: impl FnOnce(&mut Vec<u8>, Spelling) -> Result<()>) -> Result<()> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&self.frame.before);
+        if let Err(error) = write(&mut self.buffer, self.spelling) {
+            self.buffer.truncate(start);
+            return Err(error);
+        }
+        self.buffer.extend_from_slice(&self.frame.after);
+        self.unseen += 1;
+        self.since_checkpoint += 1;
+        let length = self.buffer.len() - start;
+        if self.shape.longest_line.is_some_and(|longest| length - 1 > longest) {
+            log::warn(format_args!(
+                "a record of {} is a line of {length} bytes, longer than the reader of this terminal takes",
+                self.store
+            ));
+        }
+        if self.buffer.len() >= FULL { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is in the buffer.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.sink.write(&self.buffer)?;
+        self.bytes_since_checkpoint += self.buffer.len();
+        self.buffer.clear();
+        if self.buffer.capacity() > LARGE {
+            self.buffer.shrink_to(FULL + 4096);
+        }
+        self.records.fetch_add(self.unseen, Ordering::Relaxed);
+        self.sink.records.fetch_add(self.unseen, Ordering::Relaxed);
+        self.unseen = 0;
+        if self.shape.checkpoint.is_some() && self.last_progress.elapsed() >= PROGRESS_EVERY {
+            self.progress()?;
+        }
+        Ok(())
+    }
+
+    /// Whether enough was pushed since the last checkpoint for another to be worth its line.
+    #[inline]
+    pub fn due(&self) -> bool {
+        self.shape.checkpoint.is_some_and(|every| {
+            self.since_checkpoint >= every || self.bytes_since_checkpoint >= CHECKPOINT_BYTES
+        })
+    }
+
+    /// Says that `cursor` covers every record pushed so far, by this output.
+    pub fn checkpoint(&mut self, cursor: &Cursor) -> Result<()> {
+        self.since_checkpoint = 0;
+        self.bytes_since_checkpoint = 0;
+        if self.shape.checkpoint.is_none() {
+            return Ok(());
+        }
+        let StoreId { group, name } = self.store.clone();
+        let state = State { schema_name: name, schema_group: group, cursor: cursor.0.clone() };
+        self.buffer.extend_from_slice(&line(&Message::State { state })?);
+        self.flush()
+    }
+
+    /// Says how many records there are, where that is known or estimated.
+    pub fn total(&mut self, records: u64) {
+        self.total = Some(records);
+    }
+
+    /// The store this output belongs to.
+    pub fn store(&self) -> &StoreId {
+        &self.store
+    }
+
+    /// The spelling of the run.
+    pub fn spelling(&self) -> Spelling {
+        self.spelling
+    }
+
+    /// Another output of the same store, for a part of it that is read side by side. It has a
+    /// buffer of its own: flush it before a checkpoint of this one claims its records.
+    pub fn fork(&self) -> Output {
+        Output {
+            sink: Arc::clone(&self.sink),
+            shape: Arc::clone(&self.shape),
+            frame: self.frame.clone(),
+            spelling: self.spelling,
+            store: self.store.clone(),
+            buffer: Vec::with_capacity(FULL + 4096),
+            records: Arc::clone(&self.records),
+            unseen: 0,
+            since_checkpoint: 0,
+            bytes_since_checkpoint: 0,
+            total: self.total,
+            last_progress: Instant::now(),
+        }
+    }
+
+    /// Ends the output: writes what is left, and how many records there were.
+    pub fn finish(mut self) -> Result<u64> {
+        self.flush()?;
+        if self.shape.checkpoint.is_some() {
+            self.progress()?;
+        }
+        Ok(self.records.load(Ordering::Relaxed))
+    }
+
+    fn progress(&mut self) -> Result<()> {
+        self.last_progress = Instant::now();
+        let progress = Progress {
+            schema_name: self.store.name.clone(),
+            schema_group: self.store.group.clone(),
+            records: self.records.load(Ordering::Relaxed),
+            total: self.total,
+        };
+        self.sink.message(&Message::Progress { progress })
+    }
+
+    /// The folder that [`Output::file`] names are relative to.
+    pub fn files(&self) -> Result<&Path> {
+        self.shape.files.as_deref().ok_or_else(|| {
+            Fault::config("results of this store are files: name a folder for them with -p").into()
+        })
+    }
+
+    /// Pushes a file: a gzip-compressed tar below [`Output::files`], by its path relative to it.
+    pub fn file(&mut self, path: &Path) -> Result<()> {
+        let path = path.to_str().context("a file's name is not UTF-8")?;
+        // The frame of a record, with the type and payload of a file.
+        #[derive(Serialize)]
+        struct Line<'a> {
+            r#type: &'static str,
+            record: File<'a>,
+        }
+        #[derive(Serialize)]
+        struct File<'a> {
+            schema_name: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            schema_group: Option<&'a str>,
+            record_type: &'static str,
+            file: &'a str,
+        }
+        let record = File {
+            schema_name: &self.store.name,
+            schema_group: self.store.group.as_deref(),
+            record_type: "FILE",
+            file: path,
+        };
+        serde_json::to_writer(&mut self.buffer, &Line { r#type: "RECORD", record })?;
+        self.buffer.push(b'\n');
+        self.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn outputs(shape: Shape) -> (Outputs, Shared) {
+        let bytes = Shared::default();
+        let sink = Sink::new(Box::new(bytes.clone()), false);
+        (Outputs::new(Arc::new(sink), shape), bytes)
+    }
+
+    fn lines(bytes: &Shared) -> Vec<Value> {
+        let text = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_record_is_framed_with_its_store_and_absent_members_are_left_out() {
+        let (outputs, bytes) = outputs(Shape::default());
+        let mut out = outputs.store(StoreId::new(Some("a\"b".into()), "t\n"));
+        out.push(&json!({"x": 1})).unwrap();
+        out.finish().unwrap();
+        let mut out = outputs.store(StoreId::new(Some(String::new()), "u"));
+        out.push_raw(&RawValue::from_string("{\n\"x\":\r\n2}".into()).unwrap()).unwrap();
+        assert_eq!(out.finish().unwrap(), 1);
+        assert_eq!(
+            lines(&bytes),
+            [
+                json!({"type":"RECORD","record":{"schema_name":"t\n","schema_group":"a\"b","record_type":"RECORD","data":{"x":1}}}),
+                json!({"type":"RECORD","record":{"schema_name":"u","record_type":"RECORD","data":{"x":2}}}),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_record_that_fails_half_way_nothing_stays() {
+        let (outputs, bytes) = outputs(Shape::default());
+        let mut out = outputs.store(StoreId::named("t"));
+        let failed = out.row(|json| {
+            json.raw(b"{\"x\":");
+            anyhow::bail!("no value")
+        });
+        assert!(failed.is_err());
+        out.push(&json!({})).unwrap();
+        out.finish().unwrap();
+        assert_eq!(lines(&bytes).len(), 1);
+    }
+
+    #[test]
+    fn a_checkpoint_stands_after_the_records_it_covers() {
+        let (outputs, bytes) = outputs(Shape { checkpoint: Some(2), ..Shape::default() });
+        let mut out = outputs.store(StoreId::named("t"));
+        for n in 0..3 {
+            out.push(&json!({"n": n})).unwrap();
+            if out.due() {
+                out.checkpoint(&Cursor(json!({"n": n}))).unwrap();
+            }
+        }
+        out.finish().unwrap();
+        let types: Vec<_> = lines(&bytes).iter().map(|line| line["type"].clone()).collect();
+        assert_eq!(types, ["RECORD", "RECORD", "STATE", "RECORD", "PROGRESS"]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_told_apart_from_other_failures() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let sink = Sink::new(Box::new(Gone), false);
+        assert!(sink.write(b"x\n").unwrap_err().is::<ReaderGone>());
+    }
+}
