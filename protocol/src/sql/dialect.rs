@@ -1,0 +1,69 @@
+//! A SQL dialect as plain data: how names are quoted, where parameters stand, how values compare.
+
+use super::catalog::Column;
+use crate::message::Matching;
+
+/// How a database wants its statements written. One constant a database, made from another by
+/// struct update.
+#[derive(Clone, Copy)]
+pub struct Dialect {
+    /// The characters around a name; the closing one is doubled inside.
+    pub quote: (char, char),
+    /// The n-th parameter, counted from 1.
+    pub placeholder: fn(usize) -> String,
+    /// The condition that a column equals a parameter, both given as SQL.
+    pub equals: fn(column: &Column, name: &str, parameter: &str, matching: Matching) -> String,
+}
+
+/// Standard SQL.
+pub const ANSI: Dialect = Dialect {
+    quote: ('"', '"'),
+    placeholder: |_| "?".to_owned(),
+    equals: |_, name, parameter, _| format!("{name} = {parameter}"),
+};
+
+impl Dialect {
+    /// A name, quoted.
+    pub fn name(&self, name: &str) -> String {
+        let (open, close) = self.quote;
+        let mut quoted = String::with_capacity(name.len() + 2);
+        quoted.push(open);
+        for c in name.chars() {
+            quoted.push(c);
+            if c == close {
+                quoted.push(close);
+            }
+        }
+        quoted.push(close);
+        quoted
+    }
+
+    /// A table's full name, quoted.
+    pub fn path(&self, path: &[String]) -> String {
+        path.iter().map(|part| self.name(part)).collect::<Vec<_>>().join(".")
+    }
+
+    /// Names, quoted, between commas.
+    pub fn names<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> String {
+        names.into_iter().map(|name| self.name(name)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_end_its_quotes() {
+        assert_eq!(ANSI.name("Robert'); DROP TABLE"), "\"Robert'); DROP TABLE\"");
+        assert_eq!(ANSI.name("a\"b"), "\"a\"\"b\"");
+        let brackets = Dialect { quote: ('[', ']'), ..ANSI };
+        assert_eq!(brackets.name("a]b[c"), "[a]]b[c]");
+    }
+
+    #[test]
+    fn a_path_is_quoted_part_by_part() {
+        let path = ["my.schema".to_owned(), "order".to_owned()];
+        assert_eq!(ANSI.path(&path), "\"my.schema\".\"order\"");
+    }
+}

@@ -1,0 +1,180 @@
+//! Reading a table in an order that can be taken up again: the cursor column, then the key.
+//!
+//! | the user's choice | the table has | order | state |
+//! | --- | --- | --- | --- |
+//! | a cursor | a key | cursor, key | yes |
+//! | a cursor | no key | cursor, inclusive | yes; rows equal to the last come again |
+//! | none | a key | key: rows are taken as only ever added | yes |
+//! | none | no key | none | none: every read is a full one |
+//!
+//! Rows whose cursor is null come last and in every run, because nothing says when they changed.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::catalog::Table;
+use super::dialect::Dialect;
+use super::statement::Statement;
+use crate::fault::Fault;
+use crate::silo::{Cursor, From};
+
+/// The content of a state: the columns the read was ordered by, and their values in the last row.
+/// The driver chooses how a value is spelled, so that it reads back as the very same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The columns, in order.
+    pub by: Vec<String>,
+    /// Their values in the last row that was read.
+    pub after: Vec<Value>,
+}
+
+/// The order of one read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The columns, in order; empty where the table cannot be read in an order.
+    pub by: Vec<String>,
+    /// Whether the first of them is a cursor that may be null.
+    nullable: bool,
+    /// Whether the columns tell rows apart. Where they do not, a read on begins with the last
+    /// row's equals once more.
+    unique: bool,
+}
+
+impl Order {
+    /// The order in which to read `table`.
+    pub fn of(table: &Table, from: &From<'_>) -> Result<Order> {
+        let Some(cursor) = from.cursor else {
+            return Ok(Order { by: table.key.clone(), nullable: false, unique: true });
+        };
+        let column = table.column(cursor).ok_or_else(|| {
+            Fault::config(format!("the cursor `{cursor}` is no column; discover lists the columns"))
+        })?;
+        let mut by = vec![cursor.to_owned()];
+        by.extend(table.key.iter().filter(|name| *name != cursor).cloned());
+        let single = |names: &[String]| names == [cursor];
+        let unique = !table.key.is_empty() || table.uniques.iter().any(|names| single(names));
+        Ok(Order { by, nullable: column.nullable && !table.key.contains(&column.name), unique })
+    }
+
+    /// Whether a read in this order can be taken up again.
+    pub fn resumes(&self) -> bool {
+        !self.by.is_empty()
+    }
+
+    /// Whether a row whose first order column is `null` may end a checkpoint: it may not, because
+    /// such rows come last in every run.
+    pub fn covers(&self, first_is_null: bool) -> bool {
+        !(self.nullable && first_is_null)
+    }
+
+    /// Where an earlier read got to, if it went in this order.
+    pub fn position(&self, since: Option<&Cursor>) -> Result<Option<Position>> {
+        let Some(cursor) = since else { return Ok(None) };
+        let position: Position = cursor.parse()?;
+        if position.by != self.by || position.after.len() != self.by.len() {
+            return Err(Fault::config(format!(
+                "the state was written by a read in the order of {}, and this one goes by {}: \
+                 choose the same cursor, or read without the state",
+                position.by.join(", "),
+                if self.by.is_empty() { "no order".to_owned() } else { self.by.join(", ") }
+            ))
+            .into());
+        }
+        Ok(Some(position))
+    }
+
+    /// ` WHERE … ORDER BY …` for a read that goes on after `values`, in the order of `by`.
+    pub fn clause<V>(
+        &self,
+        dialect: &Dialect,
+        values: Option<Vec<V>>,
+        statement: &mut Statement<V>,
+    ) -> String {
+        if self.by.is_empty() {
+            return String::new();
+        }
+        let names: Vec<String> = self.by.iter().map(|name| dialect.name(name)).collect();
+        let mut clause = String::new();
+        if let Some(values) = values {
+            let parameters: Vec<String> =
+                values.into_iter().map(|value| statement.bind(dialect, value)).collect();
+            let than = if self.unique { ">" } else { ">=" };
+            let beyond = match (names.as_slice(), parameters.as_slice()) {
+                ([name], [parameter]) => format!("{name} {than} {parameter}"),
+                _ => format!("({}) {than} ({})", names.join(", "), parameters.join(", ")),
+            };
+            clause = if self.nullable {
+                format!(" WHERE ({beyond} OR {} IS NULL)", names[0])
+            } else {
+                format!(" WHERE {beyond}")
+            };
+        }
+        clause.push_str(" ORDER BY ");
+        if self.nullable {
+            // Not NULLS LAST, which not every database knows.
+            clause.push_str(&format!("{} IS NULL, ", names[0]));
+        }
+        clause.push_str(&names.join(", "));
+        clause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::silo::{Kind, StoreId};
+    use crate::sql::catalog::Column;
+    use crate::sql::dialect::ANSI;
+    use crate::sql::types::Type;
+
+    fn table(key: &[&str]) -> Table {
+        Table {
+            id: StoreId::named("t"),
+            path: vec!["t".to_owned()],
+            kind: Kind::Table,
+            comment: None,
+            columns: ["id", "at"].map(|name| Column::new(name, "", Type::Integer)).to_vec(),
+            key: key.iter().map(|&name| name.to_owned()).collect(),
+            uniques: Vec::new(),
+            indexes: Vec::new(),
+            references: Vec::new(),
+            checks: Vec::new(),
+            triggers: Vec::new(),
+            rows: None,
+        }
+    }
+
+    fn clause(table: &Table, cursor: Option<&str>, after: Option<Vec<i64>>) -> String {
+        let from = From { cursor, properties: None, since: None, parallel: 1 };
+        let order = Order::of(table, &from).unwrap();
+        order.clause(&ANSI, after, &mut Statement::plain(""))
+    }
+
+    #[test]
+    fn a_read_goes_on_after_the_last_row_in_the_order_it_went() {
+        let keyed = table(&["id"]);
+        assert_eq!(clause(&keyed, None, None), " ORDER BY \"id\"");
+        assert_eq!(clause(&keyed, None, Some(vec![7])), " WHERE \"id\" > ? ORDER BY \"id\"");
+        assert_eq!(
+            clause(&keyed, Some("at"), Some(vec![7, 8])),
+            " WHERE ((\"at\", \"id\") > (?, ?) OR \"at\" IS NULL) ORDER BY \"at\" IS NULL, \"at\", \"id\""
+        );
+    }
+
+    #[test]
+    fn without_a_key_rows_equal_to_the_last_come_again_and_without_an_order_there_is_none() {
+        let keyless = table(&[]);
+        assert!(clause(&keyless, Some("at"), Some(vec![7])).contains("\"at\" >= ?"));
+        assert_eq!(clause(&keyless, None, None), "");
+    }
+
+    #[test]
+    fn a_state_of_another_order_is_refused_and_not_guessed_at() {
+        let keyed = table(&["id"]);
+        let since = Cursor(serde_json::json!({"by": ["at", "id"], "after": [1, 2]}));
+        let from = From { cursor: None, properties: None, since: Some(&since), parallel: 1 };
+        let order = Order::of(&keyed, &from).unwrap();
+        assert!(order.position(from.since).unwrap_err().to_string().contains("at, id"));
+    }
+}
