@@ -171,7 +171,10 @@ impl Table {
         for column in &self.columns {
             let name = column.name.to_lowercase();
             let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
-            let timed = matches!(column.of, Type::Instant | Type::Timestamp | Type::Date);
+            let declared = column.declared.to_lowercase();
+            let timed = matches!(column.of, Type::Instant | Type::Timestamp | Type::Date)
+                || (column.of == Type::Text
+                    && ["date", "time"].iter().any(|t| declared.contains(t)));
             let rank = match (timed, column.of == Type::Integer) {
                 (true, _) if says(&CHANGED) => 0,
                 (true, _) if says(&MADE) => 1,

@@ -7,7 +7,8 @@
 //! | none | a key | key: rows are taken as only ever added | yes |
 //! | none | no key | none | none: every read is a full one |
 //!
-//! Rows whose cursor is null come last and in every run, because nothing says when they changed.
+//! Rows whose cursor or key is null come last and in every run, because nothing says when they
+//! changed. They are a statement of their own, so that the others can come by an index.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,8 @@ pub struct Position {
 pub struct Order {
     /// The columns, in order; empty where the table cannot be read in an order.
     pub by: Vec<String>,
-    /// Whether the first of them is a cursor that may be null.
-    nullable: bool,
+    /// Those of them that may be null.
+    nullable: Vec<String>,
     /// Whether the columns tell rows apart. Where they do not, a read on begins with the last
     /// row's equals once more.
     unique: bool,
@@ -44,28 +45,25 @@ pub struct Order {
 impl Order {
     /// The order in which to read `table`.
     pub fn of(table: &Table, from: &From<'_>) -> Result<Order> {
-        let Some(cursor) = from.cursor else {
-            return Ok(Order { by: table.key.clone(), nullable: false, unique: true });
-        };
-        let column = table.column(cursor).ok_or_else(|| {
-            Fault::config(format!("the cursor `{cursor}` is no column; discover lists the columns"))
-        })?;
-        let mut by = vec![cursor.to_owned()];
-        by.extend(table.key.iter().filter(|name| *name != cursor).cloned());
-        let single = |names: &[String]| names == [cursor];
-        let unique = !table.key.is_empty() || table.uniques.iter().any(|names| single(names));
-        Ok(Order { by, nullable: column.nullable && !table.key.contains(&column.name), unique })
+        let mut by = Vec::new();
+        if let Some(cursor) = from.cursor {
+            table.column(cursor).ok_or_else(|| {
+                Fault::config(format!(
+                    "the cursor `{cursor}` is no column; discover lists the columns"
+                ))
+            })?;
+            by.push(cursor.to_owned());
+        }
+        by.extend(table.key.iter().filter(|name| Some(name.as_str()) != from.cursor).cloned());
+        let nullable = by.iter().filter(|name| table.column(name).is_none_or(|c| c.nullable));
+        let nullable = nullable.cloned().collect();
+        let unique = !table.key.is_empty() || table.uniques.contains(&by);
+        Ok(Order { by, nullable, unique })
     }
 
     /// Whether a read in this order can be taken up again.
     pub fn resumes(&self) -> bool {
         !self.by.is_empty()
-    }
-
-    /// Whether a row whose first order column is `null` may end a checkpoint: it may not, because
-    /// such rows come last in every run.
-    pub fn covers(&self, first_is_null: bool) -> bool {
-        !(self.nullable && first_is_null)
     }
 
     /// Where an earlier read got to, if it went in this order.
@@ -84,7 +82,8 @@ impl Order {
         Ok(Some(position))
     }
 
-    /// ` WHERE … ORDER BY …` for a read that goes on after `values`, in the order of `by`.
+    /// ` WHERE … ORDER BY …` of the rows that have a place in the order: all of them, or those
+    /// after `values`.
     pub fn clause<V>(
         &self,
         dialect: &Dialect,
@@ -95,28 +94,33 @@ impl Order {
             return String::new();
         }
         let names: Vec<String> = self.by.iter().map(|name| dialect.name(name)).collect();
-        let mut clause = String::new();
+        let mut conditions: Vec<String> = Vec::new();
         if let Some(values) = values {
             let parameters: Vec<String> =
                 values.into_iter().map(|value| statement.bind(dialect, value)).collect();
             let than = if self.unique { ">" } else { ">=" };
-            let beyond = match (names.as_slice(), parameters.as_slice()) {
+            conditions.push(match (names.as_slice(), parameters.as_slice()) {
                 ([name], [parameter]) => format!("{name} {than} {parameter}"),
                 _ => format!("({}) {than} ({})", names.join(", "), parameters.join(", ")),
-            };
-            clause = if self.nullable {
-                format!(" WHERE ({beyond} OR {} IS NULL)", names[0])
-            } else {
-                format!(" WHERE {beyond}")
-            };
+            });
+        }
+        conditions
+            .extend(self.nullable.iter().map(|name| format!("{} IS NOT NULL", dialect.name(name))));
+        let mut clause = String::new();
+        if !conditions.is_empty() {
+            clause = format!(" WHERE {}", conditions.join(" AND "));
         }
         clause.push_str(" ORDER BY ");
-        if self.nullable {
-            // Not NULLS LAST, which not every database knows.
-            clause.push_str(&format!("{} IS NULL, ", names[0]));
-        }
         clause.push_str(&names.join(", "));
         clause
+    }
+
+    /// ` WHERE …` of the rows that have no place in the order, because a value is null. They are
+    /// read after the others, in every run. `None` where there can be none.
+    pub fn remainder(&self, dialect: &Dialect) -> Option<String> {
+        let nulls = self.nullable.iter().map(|name| format!("{} IS NULL", dialect.name(name)));
+        let nulls = nulls.collect::<Vec<_>>().join(" OR ");
+        (!nulls.is_empty()).then(|| format!(" WHERE {nulls}"))
     }
 }
 
@@ -134,7 +138,10 @@ mod tests {
             path: vec!["t".to_owned()],
             kind: Kind::Table,
             comment: None,
-            columns: ["id", "at"].map(|name| Column::new(name, "", Type::Integer)).to_vec(),
+            columns: vec![
+                Column { nullable: false, ..Column::new("id", "", Type::Integer) },
+                Column::new("at", "", Type::Integer),
+            ],
             key: key.iter().map(|&name| name.to_owned()).collect(),
             uniques: Vec::new(),
             indexes: Vec::new(),
@@ -158,8 +165,19 @@ mod tests {
         assert_eq!(clause(&keyed, None, Some(vec![7])), " WHERE \"id\" > ? ORDER BY \"id\"");
         assert_eq!(
             clause(&keyed, Some("at"), Some(vec![7, 8])),
-            " WHERE ((\"at\", \"id\") > (?, ?) OR \"at\" IS NULL) ORDER BY \"at\" IS NULL, \"at\", \"id\""
+            " WHERE (\"at\", \"id\") > (?, ?) AND \"at\" IS NOT NULL ORDER BY \"at\", \"id\""
         );
+    }
+
+    #[test]
+    fn rows_without_a_place_in_the_order_are_read_on_their_own() {
+        let order = |table: &Table, cursor| {
+            Order::of(table, &From { cursor, properties: None, since: None, parallel: 1 }).unwrap()
+        };
+        let keyed = table(&["id"]);
+        assert_eq!(order(&keyed, None).remainder(&ANSI), None);
+        let remainder = order(&keyed, Some("at")).remainder(&ANSI);
+        assert_eq!(remainder.as_deref(), Some(" WHERE \"at\" IS NULL"));
     }
 
     #[test]
