@@ -1,3 +1,54 @@
-//! The commands of the workspace: `cargo xtask NAME`.
+//! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
-fn main() {}
+mod screen;
+mod services;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The commands of the Manifold workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the tests, with the real services they need
+    Test {
+        /// Connectors or packages, by default all
+        names: Vec<String>,
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+        /// Arguments of the test programs
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
+    Services {
+        /// The services, by default those that connectors need
+        names: Vec<String>,
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
+        Command::Services { names, install } => services::command(&names, install),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen::note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
