@@ -1,8 +1,10 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
+mod manifest;
 mod screen;
 mod services;
 mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Check the rules of the house that no compiler checks
+    Tidy,
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -42,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
+        Command::Tidy => tidy::command(),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {
