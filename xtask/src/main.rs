@@ -1,8 +1,10 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
 mod manifest;
+mod new;
 mod screen;
 mod services;
+mod spec;
 mod test;
 mod tidy;
 mod workspace;
@@ -33,6 +35,17 @@ enum Command {
     },
     /// Check the rules of the house that no compiler checks
     Tidy,
+    /// Run every connector's `spec`, and write what they say to integration-spec.yaml and the README
+    Spec {
+        /// Write nothing, and fail if anything would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Make a new connector
+    New {
+        /// Lower-case words joined by hyphens
+        name: String,
+    },
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -47,6 +60,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
         Command::Tidy => tidy::command(),
+        Command::Spec { check } => spec::command(check),
+        Command::New { name } => new::command(&name),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {

@@ -1,0 +1,152 @@
+//! `cargo xtask new NAME`: a connector that works, copied from `connectors/hello`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::manifest::{self, MONOID_IDS};
+use crate::workspace::Workspace;
+use crate::{screen, services, spec};
+
+/// The connector that is copied.
+const TEMPLATE: &str = "hello";
+
+/// Makes the connector `name`, with its entry in the manifest.
+pub(crate) fn command(name: &str) -> Result<()> {
+    check_name(name)?;
+    let workspace = Workspace::load()?;
+    let folder = workspace.root.join("connectors").join(name);
+    ensure!(!folder.exists(), "connectors/{name} is there already");
+    // A manifest that cannot be read would leave half a connector behind.
+    let entries = manifest::read(&workspace.root)?;
+    ensure!(
+        entries.iter().all(|entry| entry.connector() != Some(name)),
+        "{} has an entry for {name} already",
+        manifest::FILE
+    );
+
+    copy(workspace.connector(TEMPLATE)?.folder(), &folder, name)?;
+    let path = workspace.root.join(manifest::FILE);
+    let mut text =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", manifest::FILE))?;
+    let id = match MONOID_IDS.iter().find(|(known, _)| *known == name) {
+        Some((_, id)) => (*id).to_owned(),
+        None => uuid()?,
+    };
+    text += &manifest::new_entry(
+        &id,
+        name,
+        &title(name),
+        workspace.repository()?,
+        workspace.version()?,
+    );
+    fs::write(&path, text).with_context(|| format!("writing {}", manifest::FILE))?;
+    screen::note(format_args!("wrote connectors/{name} and its entry in {}", manifest::FILE));
+
+    // This also adds the package to the lock file.
+    let mut metadata = workspace.cargo("metadata");
+    let output =
+        metadata.args(["--format-version", "1"]).output().context("running cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    spec::update(&Workspace::load()?, false)?;
+    screen::note(format_args!(
+        "next: write connectors/{name}/src/lib.rs, and run `cargo xtask test {name}`"
+    ));
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    ensure!(
+        name.len() <= 40 && name.split('-').all(word),
+        "{name:?} cannot be a connector's name: it takes lower-case words joined by hyphens, such as acme-crm"
+    );
+    Ok(())
+}
+
+/// Copies a folder, with the template's name replaced in every file and path.
+fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry.with_context(|| format!("reading {}", from.display()))?;
+        let from = entry.path();
+        let to = to.join(renamed(&entry.file_name().to_string_lossy(), name));
+        if entry.file_type().with_context(|| format!("reading {}", from.display()))?.is_dir() {
+            copy(&from, &to, name)?;
+        } else {
+            let text =
+                fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
+            fs::write(&to, renamed(&text, name))
+                .with_context(|| format!("writing {}", to.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The text with the template's name replaced, in each of the forms that it has.
+fn renamed(text: &str, name: &str) -> String {
+    let module = name.replace('-', "_");
+    let r#type: String = title(name).split(' ').collect();
+    text.replace(&format!("connector_{TEMPLATE}"), &format!("connector_{module}"))
+        .replace(&title(TEMPLATE), &r#type)
+        .replace(TEMPLATE, name)
+}
+
+/// The name as people write it.
+fn title(name: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
+    };
+    name.split('-').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A random UUID, version 4.
+fn uuid() -> Result<String> {
+    let mut digits = services::random()?.into_bytes();
+    digits[12] = b'4';
+    digits[16] = b"89ab"[usize::from(digits[16] % 4)];
+    let digits = String::from_utf8(digits)?;
+    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_lower_case_words() {
+        for name in ["acme", "acme-crm", "s3", "a1-b2"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in
+            ["", "Acme", "acme_crm", "3s", "-a", "a-", "a--b", "../a", "a b", "é", &"a".repeat(41)]
+        {
+            let error = check_name(name).unwrap_err().to_string();
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn every_form_of_the_name_is_replaced() {
+        let text = "connector-hello connector_hello::Hello connectors/hello \"hello\"";
+        let expected =
+            "connector-acme-crm connector_acme_crm::AcmeCrm connectors/acme-crm \"acme-crm\"";
+        assert_eq!(renamed(text, "acme-crm"), expected);
+    }
+
+    #[test]
+    fn a_new_id_is_a_random_uuid() {
+        let (one, other) = (uuid().unwrap(), uuid().unwrap());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), 36);
+        assert!(one[14..].starts_with('4') && "89ab".contains(&one[19..20]), "{one}");
+    }
+}
