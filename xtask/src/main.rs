@@ -1,5 +1,7 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
+mod build;
+mod image;
 mod manifest;
 mod new;
 mod screen;
@@ -46,6 +48,8 @@ enum Command {
         /// Lower-case words joined by hyphens
         name: String,
     },
+    /// Build static binaries, and their images under target/images/
+    Build(build::Arguments),
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::command(),
         Command::Spec { check } => spec::command(check),
         Command::New { name } => new::command(&name),
+        Command::Build(arguments) => build::command(&arguments),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {
