@@ -1,5 +1,6 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
+mod affected;
 mod build;
 mod image;
 mod manifest;
@@ -50,6 +51,15 @@ enum Command {
     },
     /// Build static binaries, and their images under target/images/
     Build(build::Arguments),
+    /// List the connectors that a change touches
+    Affected {
+        /// The revision that the change is to, by default the branch main
+        #[arg(long, value_name = "REV")]
+        since: Option<String>,
+        /// As a matrix for CI
+        #[arg(long)]
+        json: bool,
+    },
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -67,6 +77,7 @@ fn main() -> ExitCode {
         Command::Spec { check } => spec::command(check),
         Command::New { name } => new::command(&name),
         Command::Build(arguments) => build::command(&arguments),
+        Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {
