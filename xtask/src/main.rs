@@ -1,6 +1,7 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
 mod affected;
+mod bench;
 mod build;
 mod image;
 mod manifest;
@@ -51,6 +52,14 @@ enum Command {
     },
     /// Build static binaries, and their images under target/images/
     Build(build::Arguments),
+    /// Measure connectors beside the programs people use today
+    Bench {
+        /// Connectors, by default all that have benchmarks
+        names: Vec<String>,
+        /// How often everything is done, instead of a number for each
+        #[arg(long)]
+        rounds: Option<usize>,
+    },
     /// List the connectors that a change touches
     Affected {
         /// The revision that the change is to, by default the branch main
@@ -77,6 +86,7 @@ fn main() -> ExitCode {
         Command::Spec { check } => spec::command(check),
         Command::New { name } => new::command(&name),
         Command::Build(arguments) => build::command(&arguments),
+        Command::Bench { names, rounds } => bench::command(&names, rounds),
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Services { names, install } => services::command(&names, install),
     };

@@ -1,0 +1,167 @@
+//! `cargo xtask bench NAME`: whole processes of ours beside those of the program that people use today.
+
+mod measure;
+mod sqlite;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::build::{self, Platform};
+use crate::screen;
+use crate::workspace::Workspace;
+use measure::{Run, measure};
+
+/// What is measured of a connector. The next one is a file beside this one and an entry in [`SUITES`].
+struct Suite {
+    connector: &'static str,
+    /// Programs that it takes.
+    programs: &'static [&'static str],
+    /// Makes what the contests need in a folder, unless it is there, and lists them.
+    contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
+}
+
+const SUITES: [Suite; 1] = [sqlite::SUITE];
+
+/// One thing that is done, by us and perhaps by a peer.
+struct Contest {
+    name: &'static str,
+    ours: Command,
+    /// Its name, and the command that does the same.
+    peer: Option<(&'static str, Command)>,
+    rounds: usize,
+}
+
+/// Where a suite finds things and leaves them.
+struct Bench<'a> {
+    /// The connector's binary.
+    binary: &'a Path,
+    /// A folder that is kept from run to run.
+    folder: &'a Path,
+}
+
+/// The medians of one side of a contest.
+struct Medians {
+    elapsed: Duration,
+    memory: u64,
+}
+
+/// Runs the suites of the named connectors, by default all.
+pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let suites: Vec<&Suite> = match names {
+        [] => SUITES.iter().collect(),
+        names => names.iter().map(|name| suite(name)).collect::<Result<_>>()?,
+    };
+    let mut rows =
+        vec![["", "ours", "memory", "peer", "", "memory", "ratio"].map(str::to_owned).to_vec()];
+    for suite in suites {
+        if let Some(missing) = suite.programs.iter().find(|program| !is_installed(program)) {
+            bail!("{}: it is compared with {missing}, which is not installed", suite.connector);
+        }
+        let binary = build::binary(
+            &workspace,
+            workspace.connector(suite.connector)?,
+            &Platform::new(None)?,
+        )?;
+        let folder = workspace.target.join("bench").join(suite.connector);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        for mut contest in (suite.contests)(&Bench { binary: &binary, folder: &folder })? {
+            let rounds = rounds.unwrap_or(contest.rounds);
+            screen::note(format_args!("{}: {}, {rounds} rounds", suite.connector, contest.name));
+            rows.push(contest.hold(suite.connector, rounds)?);
+        }
+    }
+    for line in screen::table(&rows) {
+        screen::result(line)?;
+    }
+    Ok(())
+}
+
+impl Contest {
+    /// Runs both sides in turns, so that whatever else the machine does meets both alike.
+    fn hold(&mut self, connector: &str, rounds: usize) -> Result<Vec<String>> {
+        ensure!(rounds > 0, "a contest takes at least one round");
+        let (mut ours, mut theirs) = (vec![], vec![]);
+        for _ in 0..rounds {
+            ours.push(measure(&mut self.ours)?);
+            if let Some((_, peer)) = &mut self.peer {
+                theirs.push(measure(peer)?);
+            }
+        }
+        let ours = Medians::of(&ours);
+        let mut row = vec![
+            format!("{connector} {}", self.name),
+            seconds(ours.elapsed),
+            mebibytes(ours.memory),
+        ];
+        if let Some((name, _)) = &self.peer {
+            let theirs = Medians::of(&theirs);
+            let ratio = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
+            row.extend([(*name).to_owned(), seconds(theirs.elapsed), mebibytes(theirs.memory)]);
+            row.push(format!("{ratio:.2}x as fast"));
+        }
+        Ok(row)
+    }
+}
+
+impl Medians {
+    fn of(runs: &[Run]) -> Medians {
+        Medians {
+            elapsed: median(runs.iter().map(|run| run.elapsed)),
+            memory: median(runs.iter().map(|run| run.memory)),
+        }
+    }
+}
+
+fn median<T: Ord + Copy>(values: impl Iterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+fn suite(name: &str) -> Result<&'static Suite> {
+    let known = || SUITES.iter().map(|suite| suite.connector).collect::<Vec<_>>().join(", ");
+    let found = SUITES.iter().find(|suite| suite.connector == name);
+    found.with_context(|| format!("{name} has no benchmarks; there are: {}", known()))
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder: PathBuf| folder.join(program))
+        .any(|path| path.is_file())
+}
+
+fn seconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 0.1 { format!("{:.2} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median([5, 1, 9].into_iter()), 5);
+        assert_eq!(median([7].into_iter()), 7);
+    }
+
+    #[test]
+    fn a_contest_is_a_row() {
+        let peer = Some(("true", Command::new("true")));
+        let mut contest = Contest { name: "nothing", ours: Command::new("true"), peer, rounds: 3 };
+        let row = contest.hold("x", 3).unwrap();
+        assert_eq!((row.len(), row[0].as_str()), (7, "x nothing"));
+        contest.ours = Command::new("false");
+        assert!(contest.hold("x", 1).is_err(), "what fails is not measured");
+    }
+}
