@@ -1,0 +1,86 @@
+#![doc = include_str!("../README.md")]
+
+mod catalog;
+mod connection;
+mod sample;
+mod table;
+mod values;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use protocol::silo::{Ability, Access, Silo, Store, Write};
+use protocol::sql::catalog::Catalog;
+use protocol::{Deserialize, JsonSchema, Result, async_trait};
+use rusqlite::Connection;
+
+use table::Rows;
+
+/// What a person fills in.
+#[derive(Deserialize, JsonSchema)]
+pub struct Config {
+    /// # Path
+    ///
+    /// The database file you want to reach.
+    path: PathBuf,
+    /// # Tables
+    ///
+    /// The tables and views you want, as patterns: `*` stands for any characters, and a pattern
+    /// that begins with `!` excludes. Leave it empty for all.
+    #[serde(default)]
+    tables: Vec<String>,
+    /// # Read Only
+    ///
+    /// Whether deleting and writing are refused.
+    #[serde(default)]
+    read_only: bool,
+    /// # Busy Timeout
+    ///
+    /// How many seconds you want to wait for a lock that another program holds.
+    #[serde(default = "busy_timeout")]
+    busy_timeout: u32,
+}
+
+fn busy_timeout() -> u32 {
+    5
+}
+
+/// A SQLite database file.
+pub struct Sqlite {
+    config: Config,
+    catalog: Catalog,
+    /// One connection for everything that reads: SQLite serves one statement at a time anyway.
+    connection: Mutex<Connection>,
+}
+
+impl Sqlite {
+    /// Runs `read` on the connection.
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        read(&connection)
+    }
+}
+
+#[async_trait]
+impl Silo for Sqlite {
+    type Config = Config;
+    const NAME: &'static str = "SQLite";
+    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query, Ability::Write];
+
+    async fn connect(config: Config, access: Access) -> Result<Sqlite> {
+        let connection = connection::open(&config, access)?;
+        let catalog = catalog::read(&connection, &config.tables)
+            .map_err(|error| connection::explain(&config, error))?;
+        Ok(Sqlite { config, catalog, connection: Mutex::new(connection) })
+    }
+
+    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
+        let rows = |table| Box::new(Rows { silo: self, table }) as Box<dyn Store + '_>;
+        Ok(self.catalog.tables.iter().map(rows).collect())
+    }
+
+    fn writer(&self) -> Option<&dyn Write> {
+        Some(self)
+    }
+}
