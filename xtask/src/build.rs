@@ -98,7 +98,9 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
         ));
     }
     if arguments.load {
-        load(&made)?;
+        let engine = engine()
+            .with_context(|| format!("no engine answers: neither {}", ENGINES.join(" nor ")))?;
+        made.iter().try_for_each(|image| load(engine, &image.archive))?;
     }
 
     let mut rows = vec![["image", "size", "digest", "file"].map(str::to_owned).to_vec()];
@@ -318,23 +320,21 @@ fn registries() -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Loads the images into the first engine that answers.
-fn load(made: &[Made]) -> Result<()> {
+/// The first engine on this machine that answers.
+pub(crate) fn engine() -> Option<&'static str> {
     let answers = |engine: &&'static str| {
         let mut command = Command::new(engine);
         let silent =
             command.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         silent.status().is_ok_and(|status| status.success())
     };
-    let engine = ENGINES.into_iter().find(answers);
-    let engine =
-        engine.with_context(|| format!("no engine answers: neither {}", ENGINES.join(" nor ")))?;
-    for image in made {
-        workspace::run(
-            Command::new(engine).args(["load", "--quiet", "--input"]).arg(&image.archive),
-        )?;
-    }
-    Ok(())
+    ENGINES.into_iter().find(answers)
+}
+
+/// Loads an image into an engine.
+pub(crate) fn load(engine: &str, archive: &Path) -> Result<()> {
+    let mut command = Command::new(engine);
+    workspace::run(command.args(["load", "--quiet", "--input"]).arg(archive).stdout(Stdio::null()))
 }
 
 fn megabytes(bytes: u64) -> String {

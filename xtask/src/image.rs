@@ -4,6 +4,7 @@
 mod archive;
 mod base;
 mod layer;
+mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use base::{CERTIFICATES, base};
 pub(crate) use layer::{Layer, Tree};
+pub(crate) use unpack::{Unpacked, unpack};
 
 /// What an image is made of.
 pub(crate) struct Image<'a> {
@@ -165,6 +167,23 @@ mod tests {
         assert_eq!(digests[0], digests[1]);
         assert_eq!(fs::read(&paths[0]).unwrap(), fs::read(&paths[1]).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_was_packed_is_unpacked() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, root) = (folder.path().join("x.tar"), folder.path().join("root"));
+        write(&path);
+        let image = unpack(fs::File::open(&path).unwrap(), &root).unwrap();
+        assert_eq!(
+            (image.name.as_str(), image.entrypoint.as_str()),
+            ("manifold/x:1.0.0", "/usr/local/bin/connector-x")
+        );
+        let binary = root.join("usr/local/bin/connector-x");
+        assert_eq!(fs::read(&binary).unwrap(), b"binary");
+        assert_eq!(fs::metadata(&binary).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(root.join("etc/ssl/certs/ca-certificates.crt").exists());
     }
 
     #[test]

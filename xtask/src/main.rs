@@ -6,6 +6,7 @@ mod build;
 mod image;
 mod manifest;
 mod new;
+mod run;
 mod screen;
 mod services;
 mod spec;
@@ -13,6 +14,7 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +71,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a built image: through an engine, else in a root of its own, else its binary
+    Run {
+        /// The image, by the name of its archive, such as `postgres`
+        name: String,
+        /// A file or folder that the image should see at the same place, such as one that a config names
+        #[arg(long, value_name = "PATH")]
+        mount: Vec<PathBuf>,
+        /// The connector's command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -88,6 +101,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::command(&arguments),
         Command::Bench { names, rounds } => bench::command(&names, rounds),
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
+        Command::Run { name, mount, arguments } => run::command(&name, &arguments, &mount),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {

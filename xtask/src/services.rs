@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{screen, workspace::Workspace};
 use apt::Apt;
+pub(crate) use apt::is_root;
 pub(crate) use home::random;
 use home::{Home, Server};
 

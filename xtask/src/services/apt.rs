@@ -84,7 +84,7 @@ fn privileged(program: &str) -> Result<Command> {
 }
 
 /// Whether this process is root.
-pub(super) fn is_root() -> Result<bool> {
+pub(crate) fn is_root() -> Result<bool> {
     let output = Command::new("id").arg("-u").output().context("running id")?;
     Ok(output.stdout.trim_ascii() == b"0")
 }
