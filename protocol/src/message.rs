@@ -314,9 +314,12 @@ pub struct HandleData {
     /// The vendor's job, where it answers later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Value>,
-    /// How many records were deleted.
+    /// How many records were deleted, or would be in a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,
+    /// Whether nothing was deleted because only a rehearsal was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// How many are still there that should not be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
@@ -160,6 +161,7 @@ impl Outputs {
             frame,
             spelling: Spelling::NATIVE,
             store,
+            chosen: None,
             buffer: Vec::with_capacity(FULL + 4096),
             records: Arc::new(AtomicU64::new(0)),
             unseen: 0,
@@ -178,6 +180,8 @@ pub struct Output {
     frame: Frame,
     spelling: Spelling,
     store: StoreId,
+    /// The properties that a pushed record keeps; `None` for all.
+    chosen: Option<Arc<[String]>>,
     buffer: Vec<u8>,
     /// Shared by the parts of a store that is read side by side.
     records: Arc<AtomicU64>,
@@ -190,11 +194,22 @@ pub struct Output {
 }
 
 impl Output {
+    /// Chooses the properties that records keep which are pushed with [`Output::push`] and
+    /// [`Output::push_raw`]; `None` for all. A store that writes with [`Output::row`] chooses
+    /// itself, best in its source.
+    pub fn choose(&mut self, properties: Option<&[String]>) {
+        self.chosen = properties.map(Arc::from);
+    }
+
     /// Pushes a record: anything that serializes to a JSON object.
     ///
     /// serde has no form for a float that is not finite and writes null for it; a source that has
     /// such floats pushes them with [`Output::row`].
     pub fn push(&mut self, record: &(impl Serialize + ?Sized)) -> Result<()> {
+        if self.chosen.is_some() {
+            let whole = serde_json::to_vec(record).context("writing a record")?;
+            return self.push_chosen(&whole);
+        }
         self.framed(|buffer, _| {
             serde_json::to_writer(&mut *buffer, record).context("writing a record")
         })
@@ -202,16 +217,34 @@ impl Output {
 
     /// Pushes a record that is JSON already, such as a slice of a response body.
     pub fn push_raw(&mut self, record: &RawValue) -> Result<()> {
+        if self.chosen.is_some() {
+            return self.push_chosen(record.get().as_bytes());
+        }
         self.framed(|buffer, _| {
-            let json = record.get().as_bytes();
-            // Between tokens a line break is blank space, and inside a string it cannot stand.
-            if json.contains(&b'\n') || json.contains(&b'\r') {
-                buffer.extend(
-                    json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }),
-                );
-            } else {
-                buffer.extend_from_slice(json);
+            on_one_line(buffer, record.get().as_bytes());
+            Ok(())
+        })
+    }
+
+    /// Pushes the chosen properties of a record, in the record's own order and bytes.
+    fn push_chosen(&mut self, record: &[u8]) -> Result<()> {
+        let Members(members) = serde_json::from_slice(record).context("a record is no object")?;
+        let chosen = self.chosen.clone();
+        self.framed(|buffer, spelling| {
+            buffer.push(b'{');
+            let start = buffer.len();
+            for (name, value) in members {
+                if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&name)) {
+                    continue;
+                }
+                if buffer.len() > start {
+                    buffer.push(b',');
+                }
+                Json::new(buffer, spelling).text(&name);
+                buffer.push(b':');
+                on_one_line(buffer, value.get().as_bytes());
             }
+            buffer.push(b'}');
             Ok(())
         })
     }
@@ -308,6 +341,7 @@ impl Output {
             frame: self.frame.clone(),
             spelling: self.spelling,
             store: self.store.clone(),
+            chosen: self.chosen.clone(),
             buffer: Vec::with_capacity(FULL + 4096),
             records: Arc::clone(&self.records),
             unseen: 0,
@@ -371,6 +405,41 @@ impl Output {
         serde_json::to_writer(&mut self.buffer, &Line { r#type: "RECORD", record })?;
         self.buffer.push(b'\n');
         self.flush()
+    }
+}
+
+/// Appends JSON without its line breaks: between tokens one is blank space, and inside a string it
+/// cannot stand.
+fn on_one_line(buffer: &mut Vec<u8>, json: &[u8]) {
+    if json.contains(&b'\n') || json.contains(&b'\r') {
+        buffer.extend(json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }));
+    } else {
+        buffer.extend_from_slice(json);
+    }
+}
+
+/// The members of an object in their order, each value as it stands.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::with_capacity(map.size_hint().unwrap_or_default());
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
     }
 }
 
@@ -449,6 +518,21 @@ mod tests {
         out.finish().unwrap();
         let types: Vec<_> = lines(&bytes).iter().map(|line| line["type"].clone()).collect();
         assert_eq!(types, ["RECORD", "RECORD", "STATE", "RECORD", "PROGRESS"]);
+    }
+
+    #[test]
+    fn of_a_pushed_record_only_the_chosen_properties_are_written_and_unchanged() {
+        let (outputs, bytes) = outputs(Shape::default());
+        let mut out = outputs.store(StoreId::named("t"));
+        out.choose(Some(&["c".into(), "a\"".into()]));
+        out.push(&json!({"a\"": [1], "b": 2, "c": null})).unwrap();
+        out.push_raw(&RawValue::from_string("{\"b\":{},\n\"c\": 1.00 }".into()).unwrap()).unwrap();
+        assert!(out.push(&json!([1])).is_err());
+        out.finish().unwrap();
+        let text = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
+        let data: Vec<_> = text.lines().filter_map(|l| l.split_once("\"data\":")).collect();
+        assert_eq!(data[0].1, r#"{"a\"":[1],"c":null}}}"#);
+        assert_eq!(data[1].1, r#"{"c":1.00}}}"#);
     }
 
     #[test]

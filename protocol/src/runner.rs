@@ -60,7 +60,10 @@ pub fn main<S: Silo>() -> ExitCode {
     log::start(terminal.style(), std::env::args().any(|argument| argument == "--verbose"));
     let arguments = match arguments::parse(S::NAME) {
         Ok(arguments) => arguments,
-        Err(code) => return code,
+        Err(code) => {
+            terminal.linger();
+            return code;
+        }
     };
     let sink = match terminal.sink() {
         Ok(sink) => Arc::new(sink),
@@ -169,7 +172,7 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
         }
         Command::RequestStatus(arguments) => {
             let handles = input::handles(&arguments.requests)?;
-            let config = input::json(&arguments.common.config)?;
+            let config = readable::<S>(&arguments.common)?;
             requests::status::<S>(&handles, config, sink).await
         }
         Command::RequestResults(arguments) => {
@@ -188,10 +191,12 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
 }
 
 async fn open<S: Silo>(common: &arguments::Common, access: Access) -> Result<S> {
-    let config = input::json(&common.config)?;
-    // A configuration of the wrong shape is an input that cannot be understood.
-    let config = config::read::<S::Config>(config).map_err(Unreadable::from)?;
-    S::connect(config, access).await
+    S::connect(readable::<S>(common)?, access).await
+}
+
+/// A configuration of the wrong shape is an input that cannot be understood.
+fn readable<S: Silo>(common: &arguments::Common) -> Result<S::Config, Unreadable> {
+    config::read(input::json(&common.config)?).map_err(Unreadable::from)
 }
 
 async fn connect<S: Silo>(config: serde_json::Value, access: Access) -> Result<S> {

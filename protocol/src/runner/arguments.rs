@@ -177,13 +177,15 @@ pub(super) fn parse(name: &str) -> Result<Arguments, ExitCode> {
         .try_get_matches_from(std::env::args_os())
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
-        Ok(arguments) => match inputs(&arguments.command).filter(|path| *path == "-").count() {
-            0 | 1 => Ok(arguments),
-            _ => {
-                log::error("only one input can be - (standard input)");
-                Err(ExitCode::from(2))
+        Ok(arguments) => {
+            match inputs(&arguments.command).iter().filter(|path| **path == "-").count() {
+                0 | 1 => Ok(arguments),
+                _ => {
+                    log::error("only one input can be - (standard input)");
+                    Err(ExitCode::from(2))
+                }
             }
-        },
+        }
         Err(error) if !error.use_stderr() => {
             // The help and the version go where messages go; a closed pipe ends them quietly.
             drop(error.print());
@@ -200,32 +202,28 @@ pub(super) fn parse(name: &str) -> Result<Arguments, ExitCode> {
     }
 }
 
-/// The input files a command names.
-fn inputs(command: &Command) -> impl Iterator<Item = &str> {
-    let (common, further) = match command {
-        Command::Spec(_) => (None, vec![]),
+/// The inputs a command names. The messages that `write` takes come from standard input.
+fn inputs(command: &Command) -> Vec<&str> {
+    let (common, first, second) = match command {
+        Command::Spec(_) => return Vec::new(),
         Command::Validate(common) | Command::Schema(common) | Command::Discover(common) => {
-            (Some(common), vec![])
+            (common, None, None)
         }
-        Command::Scan(scan) => (Some(&scan.common), vec![Some(&scan.schemas)]),
-        Command::Read(read) => {
-            (Some(&read.common), vec![read.schemas.as_ref(), read.state.as_ref()])
-        }
+        Command::Scan(scan) => (&scan.common, Some(scan.schemas.as_str()), None),
+        Command::Read(read) => (&read.common, read.schemas.as_deref(), read.state.as_deref()),
         Command::Query(query) | Command::Plan(query) | Command::Verify(query) => {
-            (Some(&query.common), vec![Some(&query.query), query.policy.as_ref()])
+            (&query.common, Some(query.query.as_str()), query.policy.as_deref())
         }
         Command::Delete(Delete { query, .. }) => {
-            (Some(&query.common), vec![Some(&query.query), query.policy.as_ref()])
+            (&query.common, Some(query.query.as_str()), query.policy.as_deref())
         }
         Command::RequestStatus(requests) | Command::RequestResults(requests) => {
-            (Some(&requests.common), vec![Some(&requests.requests)])
+            (&requests.common, Some(requests.requests.as_str()), None)
         }
-        // Its messages come from standard input.
-        Command::Write(write) => (Some(&write.common), vec![None]),
+        Command::Write(write) => (&write.common, Some("-"), None),
     };
-    let common =
-        common.into_iter().flat_map(|common| [Some(&common.config), common.persist_conf.as_ref()]);
-    common.chain(further).flatten().map(String::as_str)
+    let named = [Some(common.config.as_str()), common.persist_conf.as_deref()];
+    named.into_iter().chain([first, second]).flatten().collect()
 }
 
 /// The arguments as given, for a test.

@@ -1,6 +1,6 @@
 //! Reads the input files: each is a path, or `-` for standard input.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -110,13 +110,17 @@ pub(super) fn schemas(path: &str) -> Result<Vec<ChosenStore>, Unreadable> {
         Bare(Schemas<ChosenStore>),
     }
     let text = text(path)?;
-    if let Ok(Either::Message { schema_msg } | Either::Bare(schema_msg)) =
-        serde_json::from_str(&text)
-    {
-        return Ok(schema_msg.schemas);
+    let Schemas { schemas } = match serde_json::from_str(&text) {
+        Ok(Either::Message { schema_msg } | Either::Bare(schema_msg)) => schema_msg,
+        // Once more for a complaint that names the place.
+        Err(_) => parse(path, &text)?,
+    };
+    let mut seen = HashSet::new();
+    match schemas.iter().map(ChosenStore::id).find(|id| !seen.insert(id.clone())) {
+        // Its records would come twice.
+        Some(twice) => Err(unreadable(path, format_args!("{twice} is named twice"))),
+        None => Ok(schemas),
     }
-    // Once more for a complaint that names the place.
-    parse::<Schemas<ChosenStore>>(path, &text).map(|schemas| schemas.schemas)
 }
 
 /// The folder that a `-p` file names.
@@ -203,7 +207,7 @@ pub(super) fn states(path: &str) -> Result<HashMap<StoreId, Cursor>, Unreadable>
         }
         let parsed: Line = match serde_json::from_slice(&line) {
             Ok(parsed) => parsed,
-            Err(_) if !line.ends_with(b"\n") => {
+            Err(_) if line.starts_with(b"{") && !line.ends_with(b"\n") => {
                 log::warn(format_args!("{}: the last line is cut and is left out", named(path)));
                 break;
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use futures::StreamExt;
+use serde_json::Value;
 
 use super::End;
 use super::arguments::{ReadArguments, Scan};
@@ -33,6 +34,28 @@ pub(super) fn find<'s, 'a>(
 /// What to say of a store that is not there.
 pub(super) fn unknown() -> anyhow::Error {
     Fault::config("there is no such store; discover lists what there is").into()
+}
+
+/// Checks that a store has the properties it is asked for.
+pub(super) async fn has<'a>(
+    store: &dyn Store,
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<()> {
+    let mut names = names.into_iter().peekable();
+    if names.peek().is_none() {
+        return Ok(());
+    }
+    let schema = store.schema().await?;
+    let Some(known) = schema.json_schema.get("properties").and_then(Value::as_object) else {
+        return Ok(());
+    };
+    match names.find(|name| !known.contains_key(*name)) {
+        Some(missing) => Err(Fault::config(format!(
+            "there is no `{missing}` in this store; discover lists what there is"
+        ))
+        .into()),
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn discover<S: Silo>(silo: &S, sink: &Sink, detailed: bool) -> Result<End> {
@@ -89,7 +112,9 @@ pub(super) async fn scan<S: Silo>(
         };
         let scanned = async {
             let store = find(&stores, &id).ok_or_else(unknown)?;
+            has(store, sample.properties.iter().flatten()).await?;
             let mut out = outputs.store(id.clone());
+            out.choose(sample.properties.as_deref());
             store.scan(&sample, &mut out).await?;
             out.finish()
         };
@@ -149,6 +174,7 @@ async fn read_one(
         .read
         .ok_or_else(|| Fault::config("this store cannot be read; discover lists what can"))?;
     let properties = properties(choice.json_schema.as_ref());
+    has(store, properties.iter().flatten()).await?;
     let from = From {
         cursor: choice.cursor.as_deref(),
         properties: properties.as_deref(),
@@ -156,6 +182,7 @@ async fn read_one(
         parallel,
     };
     let mut out = outputs.store(id.clone());
+    out.choose(properties.as_deref());
     let read = reader.read(&from, &mut out).await;
     // What was read before a failure is good: its states say how far it reaches.
     let records = out.finish()?;

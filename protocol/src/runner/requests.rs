@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::End;
 use super::arguments::Delete as DeleteArguments;
 use super::input::Request;
-use super::reading::{find, say, unknown};
+use super::reading::{find, has, say, unknown};
 use crate::config;
 use crate::fault::{self, Fault};
 use crate::log;
@@ -124,18 +124,9 @@ fn result(
     Message::RequestResult { request: RequestResult { status, handle } }
 }
 
-/// Checks that a store has the properties that identify the subject.
-async fn has_properties(store: &dyn Store, subject: &Subject) -> Result<()> {
-    let schema = store.schema().await?;
-    let Some(known) = properties(Some(&schema.json_schema)) else { return Ok(()) };
-    match subject.identifiers.iter().find(|one| !known.contains(&one.property)) {
-        Some(missing) => Err(Fault::config(format!(
-            "there is no `{}` in this store; discover lists what there is",
-            missing.property
-        ))
-        .into()),
-        None => Ok(()),
-    }
+/// The properties that identify the subject.
+fn identifying(subject: &Subject) -> impl Iterator<Item = &String> {
+    subject.identifiers.iter().map(|known| &known.property)
 }
 
 /// What became of one store: data to go into the handles of all its identifiers.
@@ -219,7 +210,7 @@ pub(super) async fn query<S: Silo>(silo: &S, request: &Request, sink: &Sink) -> 
 
 async fn ask(store: Option<&dyn Store>, subject: &Subject) -> Result<Answer> {
     let store = store.ok_or_else(unknown)?;
-    has_properties(store, subject).await?;
+    has(store, identifying(subject).chain(subject.properties.iter().flatten())).await?;
     match store.capabilities().query {
         None => Err(Fault::config("this store cannot be searched for a subject").into()),
         Some(Querying::Now(_)) => Ok(Answer {
@@ -257,7 +248,7 @@ pub(super) async fn delete<S: Silo>(
     if request.follow || arguments.plan.is_some() {
         for outcome in eraser(silo)?.erase(&erasure).await? {
             reached.push(outcome.store.clone());
-            missed |= settle(outcome, &mut answers);
+            missed |= settle(outcome, arguments.dry_run, &mut answers);
         }
     } else {
         let stores = silo.stores().await?;
@@ -267,7 +258,7 @@ pub(super) async fn delete<S: Silo>(
             let mut outcome = Outcome::of(id.clone());
             let deleted = match find(&stores, id) {
                 None => Err(unknown()),
-                Some(store) => match has_properties(store, subject).await {
+                Some(store) => match has(store, identifying(subject)).await {
                     Err(error) => Err(error),
                     Ok(()) => match store.capabilities().delete {
                         None => Err(Fault::config("nothing can be deleted from this store").into()),
@@ -298,11 +289,11 @@ pub(super) async fn delete<S: Silo>(
             if let Err(error) = deleted {
                 outcome.error = Some(log::scrub(&fault::line(&error)));
             }
-            missed |= settle(outcome, &mut answers);
+            missed |= settle(outcome, arguments.dry_run, &mut answers);
         }
         if let Some(eraser) = together {
             for outcome in eraser.erase(&Erasure { subjects, ..erasure.clone() }).await? {
-                missed |= settle(outcome, &mut answers);
+                missed |= settle(outcome, arguments.dry_run, &mut answers);
             }
         }
     }
@@ -335,7 +326,7 @@ async fn delete_now(
 }
 
 /// Turns an outcome into an answer, says what is wrong with it, and whether anything is.
-fn settle(outcome: Outcome, answers: &mut HashMap<StoreId, Answer>) -> bool {
+fn settle(outcome: Outcome, dry_run: bool, answers: &mut HashMap<StoreId, Answer>) -> bool {
     let Outcome { store, deleted, remaining, unverifiable, error, more } = outcome;
     let error = error.or_else(|| {
         (remaining > 0).then(|| format!("{remaining} records are still there after the delete"))
@@ -345,16 +336,20 @@ fn settle(outcome: Outcome, answers: &mut HashMap<StoreId, Answer>) -> bool {
         (None, Some(why)) => {
             log::warn(format_args!("{store}: deleted, but this cannot be verified: {why}"));
         }
+        (None, None) if dry_run => {
+            log::info(format_args!("{store}: {deleted} records would be deleted"));
+        }
         (None, None) => log::info(format_args!("{store}: {deleted} records deleted")),
     }
     let missed = error.is_some() || unverifiable.is_some();
-    let looked = !missed;
+    let looked = !missed && !dry_run;
     let (standing, data_type) = match error {
         Some(_) => (Standing::Failed, None),
         None => (Standing::Complete, Some(DataType::None)),
     };
     let data = HandleData {
         deleted: Some(deleted),
+        dry_run,
         remaining: (looked || remaining > 0).then_some(remaining),
         unverifiable,
         error,
@@ -393,7 +388,7 @@ async fn look_again<S: Silo>(silo: &S, request: &Request) -> Result<Verify> {
         let subject = subject(&identifiers);
         let looked = async {
             let store = find(&stores, &id).ok_or_else(unknown)?;
-            has_properties(store, &subject).await?;
+            has(store, identifying(&subject)).await?;
             match store.capabilities().delete {
                 Some(Deleting::Now(store)) => store.remaining(&subject).await,
                 Some(Deleting::Job(_, store)) => store.remaining(&subject).await,
@@ -429,6 +424,9 @@ async fn look_again<S: Silo>(silo: &S, request: &Request) -> Result<Verify> {
 fn identifiers_of(handle: &RequestHandle) -> Result<Vec<Identifier>> {
     let Some(data) = &handle.data else { return Ok(Vec::new()) };
     let mut identifiers = data.identifiers.clone();
+    for one in &identifiers {
+        log::hide_word(&one.identifier_query);
+    }
     if let Some(query) = &data.query {
         let mut deserializer = serde_json::Deserializer::from_str(query.get());
         let one: Identifier = serde_path_to_error::deserialize(&mut deserializer)
@@ -462,16 +460,13 @@ fn identifiers_schema(query: &str) -> Option<Value> {
 
 pub(super) async fn status<S: Silo>(
     handles: &[RequestHandle],
-    config: Value,
+    config: S::Config,
     sink: &Sink,
 ) -> Result<End> {
     let job = |handle: &RequestHandle| handle.data.as_ref().and_then(|data| data.job.clone());
     // Only a vendor's job is asked for; the others say themselves how they stand.
     let silo = match handles.iter().any(|handle| job(handle).is_some()) {
-        true => {
-            let config = config::read::<S::Config>(config)?;
-            Some(S::connect(config, Access::Read).await?)
-        }
+        true => Some(S::connect(config, Access::Read).await?),
         false => None,
     };
     let stores = match &silo {
@@ -549,7 +544,7 @@ pub(super) async fn results<S: Silo>(
     outputs: &Outputs,
 ) -> Result<End> {
     let mut direct: Vec<Identifier> = Vec::new();
-    let mut jobs: Vec<(StoreId, Value)> = Vec::new();
+    let mut jobs: Vec<(StoreId, Value, Option<Vec<String>>)> = Vec::new();
     let mut followed: Vec<(Value, Vec<StoreId>)> = Vec::new();
     for handle in handles.iter().filter(|handle| handle.request_type == RequestType::Query) {
         let id = handle.id();
@@ -558,8 +553,10 @@ pub(super) async fn results<S: Silo>(
             continue;
         }
         if let Some(job) = &data.job {
-            if !jobs.iter().any(|(other, known)| *other == id && known == job) {
-                jobs.push((id, job.clone()));
+            if !jobs.iter().any(|(other, known, _)| *other == id && known == job) {
+                let identifiers = identifiers_of(handle)?;
+                let chosen = subject(&identifiers.iter().collect::<Vec<_>>()).properties;
+                jobs.push((id, job.clone(), chosen.filter(|names| !names.is_empty())));
             }
         } else if let Some(request) = data.more.get(FOLLOW) {
             match followed.iter_mut().find(|(known, _)| known == request) {
@@ -580,6 +577,7 @@ pub(super) async fn results<S: Silo>(
     for (request, ids) in followed {
         let Followed { identifiers, policy } = serde_path_to_error::deserialize(request)
             .map_err(|error| Fault::config(format!("the handle: {}", config::complaint(&error))))?;
+        identifiers.iter().for_each(|one| log::hide_word(&one.identifier_query));
         let subjects = by_store(identifiers.iter())
             .into_iter()
             .map(|(id, identifiers)| (id, subject(&identifiers)))
@@ -588,7 +586,7 @@ pub(super) async fn results<S: Silo>(
         eraser(silo)?.collect(&erasure, &ids, outputs).await?;
     }
     let stores = silo.stores().await?;
-    for (id, job) in jobs {
+    for (id, job, chosen) in jobs {
         let fetched = async {
             let Some(Querying::Job(jobs)) =
                 find(&stores, &id).ok_or_else(unknown)?.capabilities().query
@@ -596,6 +594,7 @@ pub(super) async fn results<S: Silo>(
                 return Err(Fault::config("the handle names a job, and this store has none").into());
             };
             let mut out = outputs.store(id.clone());
+            out.choose(chosen.as_deref());
             jobs.results(&Handle(job), &mut out).await?;
             out.finish()
         };
@@ -608,11 +607,12 @@ pub(super) async fn results<S: Silo>(
         let subject = subject(&identifiers);
         let found = async {
             let store = find(&stores, &id).ok_or_else(unknown)?;
-            has_properties(store, &subject).await?;
+            has(store, identifying(&subject).chain(subject.properties.iter().flatten())).await?;
             let Some(Querying::Now(query)) = store.capabilities().query else {
                 return Err(Fault::config("this store cannot be searched for a subject").into());
             };
             let mut out = outputs.store(id.clone());
+            out.choose(subject.properties.as_deref());
             query.query(&subject, &mut out).await?;
             out.finish()
         };
