@@ -3,6 +3,7 @@
 mod affected;
 mod bench;
 mod build;
+mod demo;
 mod image;
 mod manifest;
 mod new;
@@ -28,6 +29,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show every job of a connector, on a small shop or on a copy of your own database
+    Demo(demo::Arguments),
     /// Run the tests, with the real services they need
     Test {
         /// Connectors or packages, by default all
@@ -94,6 +97,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::command(&arguments),
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
         Command::Tidy => tidy::command(),
         Command::Spec { check } => spec::command(check),
