@@ -94,7 +94,8 @@ pub fn debug(message: impl Display) {
 }
 
 fn line(level: Level, message: &str) {
-    let message = scrub(message);
+    // A store's name may hold a line break; a line of the log holds none.
+    let message = scrub(message).replace(['\n', '\r', '\t'], " ");
     let style = SETTINGS.get().map_or(Style::Json, |settings| settings.style);
     let mut bytes = match style {
         Style::Json => {
@@ -119,7 +120,7 @@ fn line(level: Level, message: &str) {
                 Level::Debug => "debug: ",
             };
             // A progress line may stand on this row of the terminal: clear it.
-            format!("\r\x1b[K{word}{}", message.replace('\n', " ")).into_bytes()
+            format!("\r\x1b[K{word}{message}").into_bytes()
         }
     };
     bytes.push(b'\n');

@@ -39,13 +39,17 @@ impl StoreId {
     }
 }
 
-/// `group/name`, for people.
+/// `group/name`, for people, on one line whatever the names hold.
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.group {
-            Some(group) => write!(f, "{group}/{}", self.name),
-            None => f.write_str(&self.name),
+        let group = self.group.iter().flat_map(|group| group.chars().chain(['/']));
+        for c in group.chain(self.name.chars()) {
+            match c.is_control() {
+                true => write!(f, "{}", c.escape_default())?,
+                false => write!(f, "{c}")?,
+            }
         }
+        Ok(())
     }
 }
 

@@ -8,6 +8,8 @@ use protocol::sql::types::Type;
 use protocol::{Context, Result};
 use rusqlite::Connection;
 
+use crate::values::SQLITE;
+
 /// The chosen tables and views of the file, by name. Virtual tables are there; the shadow tables
 /// in which they keep their content, and SQLite's own, are not.
 pub(crate) fn read(connection: &Connection, chosen: &[String]) -> Result<Catalog> {
@@ -78,7 +80,15 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
             column.nullable = false;
         }
     }
-    let (indexes, uniques) = indexes(connection, name, &key)?;
+    let (indexes, mut uniques) = indexes(connection, name, &key)?;
+    let key = match holds_null(connection, name, &key, &columns)? {
+        // Not a key of the rows any more, but what is not null in it is still unique.
+        true => {
+            uniques.push(key);
+            Vec::new()
+        }
+        false => key,
+    };
     Ok(Table {
         id: StoreId::named(name),
         path: vec!["main".to_owned(), name.to_owned()],
@@ -93,6 +103,25 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         triggers: triggers(connection, name)?,
         rows: None,
     })
+}
+
+/// Whether a primary key that may be null is so in some row.
+fn holds_null(
+    connection: &Connection,
+    table: &str,
+    key: &[String],
+    columns: &[Column],
+) -> Result<bool> {
+    for name in key {
+        if columns.iter().any(|column| column.name == *name && column.nullable) {
+            let (table, name) = (SQLITE.name(table), SQLITE.name(name));
+            let text = format!("SELECT EXISTS (SELECT 1 FROM main.{table} WHERE {name} IS NULL)");
+            if connection.query_row(&text, [], |row| row.get(0))? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The columns of each index, and of each that is unique and covers all rows.

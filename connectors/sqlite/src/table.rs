@@ -164,7 +164,10 @@ fn scan(connection: &Connection, table: &Table, sample: &Sample, out: &mut Outpu
         Some((rowid, least, most)) if most.abs_diff(least) / DENSE > limit => {
             probe(connection, table, &columns, rowid, (least, most), limit, &mut random, out)
         }
-        _ => pass(connection, table, &columns, sample.limit, &mut random, out),
+        found => {
+            let rowid = found.map(|(rowid, ..)| rowid);
+            pass(connection, table, &columns, rowid, sample.limit, &mut random, out)
+        }
     }
 }
 
@@ -192,6 +195,7 @@ fn pass(
     connection: &Connection,
     table: &Table,
     columns: &[&Column],
+    rowid: Option<&str>,
     limit: usize,
     random: &mut Random,
     out: &mut Output,
@@ -201,7 +205,13 @@ fn pass(
         connection.query_row(&format!("SELECT count(*) FROM {path}"), [], |row| row.get(0))?;
     let chosen = choose(random, limit, count.unsigned_abs());
     let mut objects = Objects::of(columns);
-    let mut prepared = connection.prepare(&select(table, columns, &[]))?;
+    // In an order of its own, or the columns wanted would choose an index and so the order.
+    let order = match (rowid, table.key.as_slice()) {
+        (Some(rowid), _) => format!(" ORDER BY {rowid}"),
+        (None, []) => String::new(),
+        (None, key) => format!(" ORDER BY {}", SQLITE.names(key.iter().map(String::as_str))),
+    };
+    let mut prepared = connection.prepare(&(select(table, columns, &[]) + &order))?;
     let mut rows = prepared.query([])?;
     let mut place = 0;
     while let Some(row) = rows.next()? {

@@ -42,7 +42,8 @@ fn by_text(name: &str, parameter: &str) -> String {
     format!("CAST({name} AS TEXT) = {parameter} COLLATE BINARY")
 }
 
-/// The value of a column that an identifier is spelled like.
+/// The value of a column that an identifier is spelled like: as text where it is no value of the
+/// declared type, because a column of any type may hold text.
 pub(crate) fn identifier(column: &Column, text: &str) -> Option<Bound> {
     let value = match column.of {
         Type::Integer => text.parse().ok().map(Value::Integer),
@@ -55,8 +56,16 @@ pub(crate) fn identifier(column: &Column, text: &str) -> Option<Bound> {
         Type::Bytes => BASE64.decode(text).ok().map(Value::Blob),
         _ => None,
     };
-    // A column of any declared type may hold text.
-    Some(value.unwrap_or_else(|| Value::Text(text.to_owned())).into())
+    let value = value.unwrap_or_else(|| {
+        if !matches!(column.of, Type::Text | Type::Any) {
+            log::info(format_args!(
+                "the identifier is no value of `{}` ({}): only text in that column can match it",
+                column.name, column.declared
+            ));
+        }
+        Value::Text(text.to_owned())
+    });
+    Some(value.into())
 }
 
 /// Writes rows as objects of some columns.

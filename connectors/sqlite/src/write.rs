@@ -316,6 +316,11 @@ impl Target {
                 }
             },
             _ => match (text.parse::<i64>(), text.contains(['.', 'e', 'E'])) {
+                (Ok(integer), _) if *of == Type::Number && integer.unsigned_abs() > EXACT => {
+                    return Err(
+                        refuse("is an integer that a floating-point column would round").into()
+                    );
+                }
                 (Ok(integer), _) => Value::Integer(integer),
                 (Err(_), true) => Value::Real(text.parse().context("reading a number")?),
                 (Err(_), false) => match of {
@@ -327,6 +332,9 @@ impl Target {
         Ok(value)
     }
 }
+
+/// Up to here every integer is a double.
+const EXACT: u64 = 1 << 53;
 
 /// Whether values of the type `from` can be stored in a column of the type `into` unchanged.
 fn fits(from: &Type, into: &Type) -> bool {
@@ -359,8 +367,7 @@ fn declaration(of: &Type) -> &'static str {
     match of {
         Type::Boolean => "BOOLEAN",
         Type::Integer => "INTEGER",
-        // Not REAL, which would round whole numbers beyond 2^53.
-        Type::Number => "NUMERIC",
+        Type::Number => "REAL",
         Type::Bytes => "BLOB",
         Type::Any => "",
         _ => "TEXT",

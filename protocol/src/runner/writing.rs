@@ -119,13 +119,13 @@ struct Taken {
 impl Taken {
     async fn take(&mut self, block: &[u8], writing: &mut dyn Writing) -> Result<()> {
         let mut run: Option<(StoreId, Vec<&RawValue>)> = None;
-        for line in block.split(|&byte| byte == b'\n') {
-            if line.trim_ascii().is_empty() {
-                self.lines += u64::from(!line.is_empty());
-                continue;
-            }
+        for line in block.split_inclusive(|&byte| byte == b'\n') {
             self.lines += 1;
             let line_number = self.lines;
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
             let mut deserializer = serde_json::Deserializer::from_slice(line);
             let parsed: Line<'_> =
                 serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
