@@ -1,5 +1,7 @@
 //! The promises that every connector keeps.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::path::Path;
 
 use protocol::silo::StoreId;

@@ -1,5 +1,7 @@
 //! What the files of strangers hold and how they are found: locks, journals, damage, odd values.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
