@@ -191,40 +191,57 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
-fn must_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+/// The high bit of each byte of `word` that must be escaped. Bits above the lowest one that is set
+/// may be wrong: a borrow runs upwards.
+#[inline]
+fn must_escape(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let equals = |byte: u8| {
+        let zero = word ^ (u64::from(byte) * EACH);
+        zero.wrapping_sub(EACH) & !zero
+    };
+    let control = word.wrapping_sub(0x20 * EACH) & !word;
+    (equals(b'"') | equals(b'\\') | control) & HIGH
 }
 
 /// Appends the bytes of a UTF-8 text, escaped for a JSON string, without the quotes.
 #[inline]
 pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 8);
     let mut rest = text;
-    loop {
-        // Without a branch in the inner loop the compiler looks at a whole chunk at once.
-        let mut clean = 0;
-        while let Some(chunk) = rest.get(clean..clean + 16) {
-            if chunk.iter().fold(false, |dirty, &byte| dirty | must_escape(byte)) {
-                break;
-            }
-            clean += 16;
+    while let Some((word, more)) = rest.split_first_chunk::<8>() {
+        // Copied whole and cut back, because a copy of a fixed length is one instruction.
+        out.extend_from_slice(word);
+        let found = must_escape(u64::from_le_bytes(*word));
+        if found == 0 {
+            rest = more;
+            continue;
         }
-        match rest[clean..].iter().position(|&byte| must_escape(byte)) {
-            None => return out.extend_from_slice(rest),
-            Some(more) => {
-                clean += more;
-                out.extend_from_slice(&rest[..clean]);
-                let byte = rest[clean];
-                match ESCAPES[usize::from(byte)] {
-                    b'u' => {
-                        const HEX: &[u8; 16] = b"0123456789abcdef";
-                        let low = HEX[usize::from(byte & 15)];
-                        out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
-                    }
-                    short => out.extend_from_slice(&[b'\\', short]),
-                }
-                rest = &rest[clean + 1..];
-            }
+        let clean = (found.trailing_zeros() / 8) as usize;
+        out.truncate(out.len() - (8 - clean));
+        escaped(out, word[clean]);
+        rest = &rest[clean + 1..];
+    }
+    for &byte in rest {
+        if ESCAPES[usize::from(byte)] == 0 {
+            out.push(byte);
+        } else {
+            escaped(out, byte);
         }
+    }
+}
+
+/// Appends a byte that must be escaped.
+#[inline]
+fn escaped(out: &mut Vec<u8>, byte: u8) {
+    match ESCAPES[usize::from(byte)] {
+        b'u' => {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            let low = HEX[usize::from(byte & 15)];
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
+        }
+        short => out.extend_from_slice(&[b'\\', short]),
     }
 }
 
@@ -241,7 +258,10 @@ mod tests {
     #[test]
     fn every_text_reads_back_as_itself() {
         let all: String = (0..0x250).filter_map(char::from_u32).collect();
-        for text in ["", "a", &all, &all.repeat(3), "0123456789abcde\"", "\u{2028}😀\\"] {
+        let shifted = (0..9).map(|n| format!("{}\u{1}\"\\\u{1f}é", "x".repeat(n)));
+        let mut texts: Vec<String> = shifted.collect();
+        texts.extend(["", "a", &all, &all.repeat(3), "\u{2028}😀\\"].map(str::to_owned));
+        for text in &texts {
             let json = written(|json| json.text(text));
             assert!(!json.contains('\n'), "a line break in a line-based stream");
             assert_eq!(serde_json::from_str::<String>(&json).unwrap(), *text);
