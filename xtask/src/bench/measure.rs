@@ -17,11 +17,12 @@ pub(super) struct Run {
 pub(super) fn measure(command: &mut Command) -> Result<Run> {
     let name = command.get_program().to_string_lossy().into_owned();
     let start = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let child = child.as_mut().map_err(|error| anyhow::anyhow!("starting {name}: {error}"))?;
     let used = child.wait4().with_context(|| format!("waiting for {name}"))?;
     let elapsed = start.elapsed();
-    ensure!(used.status.success(), "{name} failed ({})", used.status);
+    ensure!(used.status.success(), "{name} failed ({}): {command:?} tells why", used.status);
     Ok(Run { elapsed, memory: used.rusage.maxrss })
 }
 
