@@ -3,6 +3,7 @@
 mod affected;
 mod bench;
 mod build;
+mod date;
 mod demo;
 mod image;
 mod manifest;

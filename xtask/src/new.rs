@@ -2,15 +2,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::manifest::{self, MONOID_IDS};
 use crate::workspace::Workspace;
-use crate::{screen, services, spec};
+use crate::{date, screen, services, spec};
 
 /// The connector that is copied.
 const TEMPLATE: &str = "hello";
+
+/// What is in the lines where it tells that it is copied.
+const ITSELF: &str = "the template of new";
+
+/// The file that begins anew.
+const CHANGES: &str = "CHANGELOG.md";
 
 /// Makes the connector `name`, with its entry in the manifest.
 pub(crate) fn command(name: &str) -> Result<()> {
@@ -80,20 +87,45 @@ fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
         } else {
             let text =
                 fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
-            fs::write(&to, renamed(&text, name))
-                .with_context(|| format!("writing {}", to.display()))?;
+            let text = match entry.file_name() == CHANGES {
+                true => first_change()?,
+                false => renamed(&own(&text, name), name),
+            };
+            fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
         }
     }
     Ok(())
 }
 
+/// The list of changes of a connector that is new today.
+fn first_change() -> Result<String> {
+    let date = date::rfc3339(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
+    Ok(format!("# Changes\n\n## {}\n\n- The first version.\n", &date[..10]))
+}
+
+/// The text without what only the template says of itself.
+fn own(text: &str, name: &str) -> String {
+    let line = |line: &str| match line {
+        _ if !line.contains(ITSELF) => Some(line.to_owned()),
+        _ if line.starts_with("description = ") => {
+            Some(format!("description = \"{}\"", title(name)))
+        }
+        _ => None,
+    };
+    text.lines().filter_map(line).map(|line| line + "\n").collect()
+}
+
 /// The text with the template's name replaced, in each of the forms that it has.
 fn renamed(text: &str, name: &str) -> String {
-    let module = name.replace('-', "_");
-    let r#type: String = title(name).split(' ').collect();
+    let (hello, own) = (title(TEMPLATE), title(name));
+    let (module, r#type) = (name.replace('-', "_"), own.replace(' ', ""));
     text.replace(&format!("connector_{TEMPLATE}"), &format!("connector_{module}"))
-        .replace(&title(TEMPLATE), &r#type)
+        .replace(&format!("\"{hello}\""), &format!("\"{own}\""))
+        .replace(&format!("# {hello}\n"), &format!("# {own}\n"))
+        .replace(&hello, &r#type)
         .replace(TEMPLATE, name)
+        // What it says is not what it is called.
+        .replace(&format!("{type}, ", r#type = r#type), &format!("{hello}, "))
 }
 
 /// The name as people write it.
@@ -136,10 +168,20 @@ mod tests {
 
     #[test]
     fn every_form_of_the_name_is_replaced() {
-        let text = "connector-hello connector_hello::Hello connectors/hello \"hello\"";
-        let expected =
-            "connector-acme-crm connector_acme_crm::AcmeCrm connectors/acme-crm \"acme-crm\"";
-        assert_eq!(renamed(text, "acme-crm"), expected);
+        for (text, expected) in [
+            ("connector-hello, connectors/hello", "connector-acme-crm, connectors/acme-crm"),
+            ("connector_hello::Hello", "connector_acme_crm::AcmeCrm"),
+            ("# Hello\n\"Hello\"", "# Acme Crm\n\"Acme Crm\""),
+            ("\"Hello, Ada!\"", "\"Hello, Ada!\""),
+        ] {
+            assert_eq!(renamed(text, "acme-crm"), expected);
+        }
+    }
+
+    #[test]
+    fn a_copy_does_not_call_itself_the_template() {
+        let text = "description = \"Is the template of new ones\"\nAnd the template of new ones.\nIt greets.\n";
+        assert_eq!(own(text, "acme-crm"), "description = \"Acme Crm\"\nIt greets.\n");
     }
 
     #[test]
