@@ -129,3 +129,15 @@ pub(crate) fn command() -> Result<()> {
         n => bail!("{n} to tidy"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_project_is_tidy() {
+        let found = findings(&Tree::read(&Workspace::load().unwrap().root).unwrap());
+        let found: Vec<String> = found.iter().map(Finding::to_string).collect();
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+}
