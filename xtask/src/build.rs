@@ -1,12 +1,13 @@
 //! `cargo xtask build`: every connector as a static binary in images that need no engine to be made.
 
+mod publish;
 mod sbom;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,13 +16,11 @@ use crate::image::{self, CERTIFICATES, Image, Layer, Written};
 use crate::manifest::{self, Entry};
 use crate::workspace::{self, Package, Workspace};
 use crate::{date, screen};
+pub(crate) use publish::{engine, load};
 use wire::Wire;
 
 /// The profile of what is shipped.
 const PROFILE: &str = "dist";
-
-/// Engines that can load an image.
-const ENGINES: [&str; 2] = ["docker", "podman"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -36,6 +35,9 @@ pub(crate) struct Arguments {
     /// Load the images into the engine of this machine
     #[arg(long)]
     load: bool,
+    /// Push the images to a registry, such as registry.example.com/team, with the credentials that docker or podman keep
+    #[arg(long, value_name = "REGISTRY")]
+    push: Option<String>,
     /// For another architecture, where the toolchain can
     #[arg(long, value_name = "linux/ARCH")]
     platform: Option<String>,
@@ -98,9 +100,14 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
         ));
     }
     if arguments.load {
-        let engine = engine()
-            .with_context(|| format!("no engine answers: neither {}", ENGINES.join(" nor ")))?;
-        made.iter().try_for_each(|image| load(engine, &image.archive))?;
+        let engine = publish::engine().context("no engine answers that could load the images")?;
+        made.iter().try_for_each(|image| publish::load(engine, &image.archive))?;
+    }
+    if let Some(registry) = &arguments.push {
+        for image in &made {
+            let reference = publish::push(&image.archive, &image.name, registry)?;
+            screen::note(format_args!("pushed {reference}@{}", image.written.digest));
+        }
     }
 
     let mut rows = vec![["image", "size", "digest", "file"].map(str::to_owned).to_vec()];
@@ -318,23 +325,6 @@ fn registries() -> Result<Vec<PathBuf>> {
     }
     folders.sort();
     Ok(folders)
-}
-
-/// The first engine on this machine that answers.
-pub(crate) fn engine() -> Option<&'static str> {
-    let answers = |engine: &&'static str| {
-        let mut command = Command::new(engine);
-        let silent =
-            command.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        silent.status().is_ok_and(|status| status.success())
-    };
-    ENGINES.into_iter().find(answers)
-}
-
-/// Loads an image into an engine.
-pub(crate) fn load(engine: &str, archive: &Path) -> Result<()> {
-    let mut command = Command::new(engine);
-    workspace::run(command.args(["load", "--quiet", "--input"]).arg(archive).stdout(Stdio::null()))
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -50,6 +50,9 @@ enum Command {
         /// Write nothing, and fail if anything would change
         #[arg(long)]
         check: bool,
+        /// Ask the images that `build` made instead of fresh binaries
+        #[arg(long)]
+        from_images: bool,
     },
     /// Make a new connector
     New {
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::command(&arguments),
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
         Command::Tidy => tidy::command(),
-        Command::Spec { check } => spec::command(check),
+        Command::Spec { check, from_images } => spec::command(check, from_images),
         Command::New { name } => new::command(&name),
         Command::Build(arguments) => build::command(&arguments),
         Command::Bench { names, rounds } => bench::command(&names, rounds),

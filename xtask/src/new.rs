@@ -56,7 +56,7 @@ pub(crate) fn command(name: &str) -> Result<()> {
     let output =
         metadata.args(["--format-version", "1"]).output().context("running cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    spec::update(&Workspace::load()?, false)?;
+    spec::update(&Workspace::load()?, false, false)?;
     screen::note(format_args!(
         "next: write connectors/{name}/src/lib.rs, and run `cargo xtask test {name}`"
     ));

@@ -1,8 +1,9 @@
 //! `cargo xtask run NAME COMMAND …`: a built image run as a platform would, or as nearly as this machine can.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -42,40 +43,80 @@ exec chroot "$root" "$@"
 /// Runs a command of an image, with this process's stdin, stdout and stderr, and ends as it does.
 pub(crate) fn command(name: &str, arguments: &[String], mounts: &[PathBuf]) -> Result<()> {
     let workspace = Workspace::load()?;
-    let archive = workspace.target.join("images").join(format!("{name}.tar"));
-    let shown = || format!("{} (`cargo xtask build` makes it)", workspace.shown(&archive));
-    let file = File::open(&archive).with_context(|| format!("opening {}", shown()))?;
     let (arguments, mut paths) = visible(arguments)?;
     for path in mounts {
         paths.push(fs::canonicalize(path).with_context(|| format!("finding {}", path.display()))?);
     }
-    let root = workspace.target.join("run").join(name);
-    let image = image::unpack(file, &root).with_context(|| format!("unpacking {}", shown()))?;
-
-    let status = if let Some(engine) = build::engine() {
-        screen::note(format_args!("running {} through {engine}", image.name));
-        with_engine(engine, &archive, &image, &arguments, &paths)?
-    } else if can_enter()? {
-        screen::note(format_args!(
-            "running {} in a root of its own: no engine answers",
-            image.name
-        ));
-        in_root(&root, &image, &arguments, &paths)?
-    } else {
-        screen::note(format_args!(
-            "running the binary of {}: no engine answers, and this user may not chroot",
-            image.name
-        ));
-        let binary = root.join(image.entrypoint.trim_start_matches('/'));
-        Command::new(binary)
-            .args(arguments)
-            .envs(image.environment())
-            .status()
-            .context("starting the binary")?
-    };
+    let means = Means::of_this_machine()?;
+    screen::note(format_args!("running {name} {means}"));
+    let mut run = means.prepare(&workspace, name, &arguments, &paths)?;
+    let status =
+        run.status().with_context(|| format!("starting {}", run.get_program().display()))?;
     match status.code() {
         Some(code) => std::process::exit(code),
         None => bail!("it was ended by a signal ({status})"),
+    }
+}
+
+/// By what means an image is run, the first being the nearest to what a platform does.
+#[derive(Clone, Copy)]
+pub(crate) enum Means {
+    /// Through this engine.
+    Engine(&'static str),
+    /// Unpacked, in a root of its own.
+    Root,
+    /// Unpacked, its binary alone.
+    Binary,
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Means::Engine(engine) => write!(f, "through {engine}"),
+            Means::Root => f.write_str("in a root of its own: no engine answers"),
+            Means::Binary => {
+                f.write_str("as a binary: no engine answers, and this user may not chroot")
+            }
+        }
+    }
+}
+
+impl Means {
+    /// What this machine has.
+    pub(crate) fn of_this_machine() -> Result<Means> {
+        Ok(match build::engine() {
+            Some(engine) => Means::Engine(engine),
+            None if can_enter()? => Means::Root,
+            None => Means::Binary,
+        })
+    }
+
+    /// The command that runs a built image, which sees these paths of this machine.
+    pub(crate) fn prepare(
+        self,
+        workspace: &Workspace,
+        name: &str,
+        arguments: &[String],
+        paths: &[PathBuf],
+    ) -> Result<Command> {
+        let archive = workspace.target.join("images").join(format!("{name}.tar"));
+        let shown = || format!("{} (`cargo xtask build` makes it)", workspace.shown(&archive));
+        let file = File::open(&archive).with_context(|| format!("opening {}", shown()))?;
+        let root = workspace.target.join("run").join(name);
+        let image = image::unpack(file, &root).with_context(|| format!("unpacking {}", shown()))?;
+        match self {
+            Means::Engine(engine) => {
+                build::load(engine, &archive)?;
+                with_engine(engine, &image, arguments, paths)
+            }
+            Means::Root => in_root(&root, &image, arguments, paths),
+            Means::Binary => {
+                let binary = root.join(image.entrypoint.trim_start_matches('/'));
+                let mut command = Command::new(binary);
+                command.args(arguments).envs(image.environment());
+                Ok(command)
+            }
+        }
     }
 }
 
@@ -100,19 +141,18 @@ fn visible(arguments: &[String]) -> Result<(Vec<String>, Vec<PathBuf>)> {
 
 fn with_engine(
     engine: &str,
-    archive: &Path,
     image: &Unpacked,
     arguments: &[String],
     paths: &[PathBuf],
-) -> Result<ExitStatus> {
-    build::load(engine, archive)?;
+) -> Result<Command> {
     let mut run = Command::new(engine);
     run.args(["run", "--rm", "--interactive", "--network", "host", "--pull", "never"]);
     for path in paths {
         let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
         run.arg("--volume").arg(format!("{path}:{path}"));
     }
-    run.arg(&image.name).args(arguments).status().with_context(|| format!("starting {engine}"))
+    run.arg(&image.name).args(arguments);
+    Ok(run)
 }
 
 /// Whether this process may have mounts and a root of its own.
@@ -137,18 +177,16 @@ fn in_root(
     image: &Unpacked,
     arguments: &[String],
     paths: &[PathBuf],
-) -> Result<ExitStatus> {
+) -> Result<Command> {
     // What container engines mount as well: names cannot be found without.
-    let resolver = ["/etc/hosts", "/etc/resolv.conf"]
-        .map(PathBuf::from)
-        .into_iter()
-        .filter(|path| path.exists());
+    let resolver = ["/etc/hosts", "/etc/resolv.conf"].map(PathBuf::from);
     let mut command = unshare()?;
     command.args(["/bin/sh", "-euc", ENTER, "enter"]).arg(root);
-    command.args(resolver).args(paths).arg("--").arg(&image.entrypoint).args(arguments);
+    command.args(resolver.iter().filter(|path| path.exists())).args(paths);
+    command.arg("--").arg(&image.entrypoint).args(arguments);
     // `sh` and `mount` need the path; the connector does not see more of this machine.
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(image.environment());
-    command.status().context("starting unshare")
+    Ok(command)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `cargo xtask spec`: what every connector says of itself, gathered for platforms and for the README.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::manifest::{self, Entry};
+use crate::run::Means;
 use crate::screen;
 use crate::workspace::{Package, Workspace};
 
@@ -36,13 +36,13 @@ struct Spec {
 }
 
 /// Makes the generated files anew, or only checks that they are what they would be.
-pub(crate) fn command(check: bool) -> Result<()> {
+pub(crate) fn command(check: bool, from_images: bool) -> Result<()> {
     let workspace = Workspace::load()?;
-    update(&workspace, check)
+    update(&workspace, check, from_images)
 }
 
 /// [`command`], for a workspace at hand.
-pub(crate) fn update(workspace: &Workspace, check: bool) -> Result<()> {
+pub(crate) fn update(workspace: &Workspace, check: bool, from_images: bool) -> Result<()> {
     let entries = manifest::read(&workspace.root)?;
     let mut connectors: Vec<&Package> = vec![];
     for entry in &entries {
@@ -52,8 +52,15 @@ pub(crate) fn update(workspace: &Workspace, check: bool) -> Result<()> {
             );
         }
     }
-    workspace.build(&connectors)?;
-    let specs = entries.iter().map(|entry| ask(workspace, entry)).collect::<Result<Vec<_>>>()?;
+    let means = match from_images {
+        true => Some(Means::of_this_machine()?),
+        false => {
+            workspace.build(&connectors)?;
+            None
+        }
+    };
+    let specs: Vec<_> =
+        entries.iter().map(|entry| ask(workspace, entry, means)).collect::<Result<_>>()?;
 
     let mut stale = vec![];
     let mut keep = |file: &'static str, text: String| -> Result<()> {
@@ -78,17 +85,21 @@ pub(crate) fn update(workspace: &Workspace, check: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the connector of an entry says; a manual entry has none.
-fn ask(workspace: &Workspace, entry: &Entry) -> Result<Option<Spec>> {
+/// What the connector of an entry says, asked by its image where there are means to run that.
+/// A manual entry has none.
+fn ask(workspace: &Workspace, entry: &Entry, means: Option<Means>) -> Result<Option<Spec>> {
     let Some(name) = entry.connector() else { return Ok(None) };
-    let binary = workspace.binary(workspace.connector(name)?);
-    run(&binary).with_context(|| format!("the connector {name}")).map(Some)
+    let asked = || match means {
+        Some(means) => run(&mut means.prepare(workspace, name, &["spec".to_owned()], &[])?),
+        None => run(Command::new(workspace.binary(workspace.connector(name)?)).arg("spec")),
+    };
+    asked().with_context(|| format!("the connector {name}")).map(Some)
 }
 
-/// Runs a binary's `spec`.
-fn run(binary: &Path) -> Result<Spec> {
-    let output = Command::new(binary).arg("spec").stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("starting {}", binary.display()))?;
+/// Runs a connector's `spec`.
+fn run(command: &mut Command) -> Result<Spec> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("starting {}", command.get_program().display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().last().unwrap_or("it says nothing on stderr");
     ensure!(output.status.success(), "its `spec` failed ({}): {last}", output.status);
