@@ -1,6 +1,7 @@
 //! The configuration: its form made from a Rust struct, its secrets, and how it is read.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -47,6 +48,27 @@ impl JsonSchema for Secret {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "secret": true })
+    }
+}
+
+/// Hands on a member of the configuration that has another value from now on.
+type Change = Box<dyn Fn(&str, &Secret) -> Result<(), anyhow::Error> + Send + Sync>;
+
+static CHANGE: OnceLock<Change> = OnceLock::new();
+
+/// Says, once, what becomes of members that change.
+pub(crate) fn on_change(
+    change: impl Fn(&str, &Secret) -> Result<(), anyhow::Error> + Send + Sync + 'static,
+) {
+    CHANGE.get_or_init(|| Box::new(change));
+}
+
+/// What hands a new value of the secret `field` to whoever keeps the configuration. The run goes
+/// on with it only once that is done.
+pub fn rotated(field: &'static str) -> impl Fn(&Secret) -> Result<(), anyhow::Error> + Send + Sync {
+    move |secret| {
+        log::hide(secret.reveal());
+        CHANGE.get().map_or(Ok(()), |change| change(field, secret))
     }
 }
 

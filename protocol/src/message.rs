@@ -40,6 +40,12 @@ pub enum Message {
         /// The payload.
         progress: Progress,
     },
+    /// Members of the configuration that have another value from now on, such as a refresh token
+    /// that the vendor replaced. Whoever keeps the configuration must keep these instead.
+    Config {
+        /// The members.
+        config: serde_json::Map<String, Value>,
+    },
     /// The answer to one identifier of a query or delete.
     RequestResult {
         /// The payload.

@@ -69,6 +69,7 @@ pub fn main<S: Silo>() -> ExitCode {
         Ok(sink) => Arc::new(sink),
         Err(error) => return failed(&error),
     };
+    hand_on_changes(&arguments.command, &sink);
     terminal::end_on_signals(Arc::clone(&sink));
     let display = terminal.display(Arc::clone(&sink));
     let result = tokio::runtime::Builder::new_current_thread()
@@ -84,6 +85,26 @@ pub fn main<S: Silo>() -> ExitCode {
     };
     terminal.linger();
     code
+}
+
+/// Sees to it that a secret which the vendor replaces reaches whoever keeps the configuration. A
+/// Monoid host takes a message it does not know for a log line, which is no place for a secret.
+fn hand_on_changes(command: &Command, sink: &Arc<Sink>) {
+    let sink = (!command.is_monoid()).then(|| Arc::clone(sink));
+    config::on_change(move |field, secret| match &sink {
+        Some(sink) => {
+            let value = serde_json::Value::from(secret.reveal());
+            let config = [(field.to_owned(), value)].into_iter().collect();
+            sink.message(&Message::Config { config })
+        }
+        None => {
+            log::warn(format_args!(
+                "the vendor has replaced `{field}`, and this command cannot hand out the new one: \
+                 authorize the connector again before its next run"
+            ));
+            Ok(())
+        }
+    });
 }
 
 fn failed(error: &Error) -> ExitCode {

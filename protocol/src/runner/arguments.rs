@@ -55,6 +55,27 @@ pub(super) enum Command {
     Write(Write),
 }
 
+impl Command {
+    /// Whether a Monoid host knows it, and so reads what it prints.
+    pub(super) fn is_monoid(&self) -> bool {
+        match self {
+            Command::Spec(_)
+            | Command::Validate(_)
+            | Command::Schema(_)
+            | Command::Scan(_)
+            | Command::Query(_)
+            | Command::Delete(_)
+            | Command::RequestStatus(_)
+            | Command::RequestResults(_) => true,
+            Command::Discover(_)
+            | Command::Read(_)
+            | Command::Plan(_)
+            | Command::Verify(_)
+            | Command::Write(_) => false,
+        }
+    }
+}
+
 /// Flags that some hosts pass to every command.
 #[derive(Debug, Args)]
 pub(super) struct Stray {

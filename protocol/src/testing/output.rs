@@ -9,13 +9,14 @@ use serde_json::value::RawValue;
 use crate::silo::StoreId;
 
 /// The types a connector may print on stdout.
-const TYPES: [&str; 10] = [
+const TYPES: [&str; 11] = [
     "SPEC",
     "VALIDATE",
     "SCHEMA",
     "RECORD",
     "STATE",
     "PROGRESS",
+    "CONFIG",
     "REQUEST_RESULT",
     "REQUEST_STATUS",
     "PLAN",
