@@ -16,6 +16,8 @@ pub mod runner;
 pub mod select;
 pub mod silo;
 
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "sql")]
 pub mod sql;
 #[cfg(feature = "testing")]

@@ -32,6 +32,8 @@
 //!
 //! The text of each stands at its function in [`promises`].
 
+#[cfg(feature = "http")]
+pub mod http;
 mod output;
 mod program;
 pub mod promises;
