@@ -219,9 +219,9 @@ pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
             continue;
         }
         let clean = (found.trailing_zeros() / 8) as usize;
-        out.truncate(out.len() - (8 - clean));
-        escaped(out, word[clean]);
-        rest = &rest[clean + 1..];
+        out.truncate(out.len() - 8);
+        spell(out, word, clean);
+        rest = more;
     }
     for &byte in rest {
         if ESCAPES[usize::from(byte)] == 0 {
@@ -230,6 +230,30 @@ pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
             escaped(out, byte);
         }
     }
+}
+
+/// Appends eight bytes of which some must be escaped, the first at the place `clean`.
+#[inline]
+fn spell(out: &mut Vec<u8>, word: &[u8; 8], clean: usize) {
+    let mut spelled = [0; 16];
+    spelled[..8].copy_from_slice(word);
+    let mut length = clean;
+    for &byte in &word[clean..] {
+        let escape = ESCAPES[usize::from(byte)];
+        if escape == b'u' {
+            out.extend_from_slice(&spelled[..length]);
+            escaped(out, byte);
+            length = 0;
+            continue;
+        }
+        // Without a branch: what the next byte overwrites does not count.
+        let special = escape != 0;
+        spelled[length] = if special { b'\\' } else { byte };
+        spelled[(length + 1) & 15] = escape;
+        length += 1 + usize::from(special);
+    }
+    out.extend_from_slice(&spelled);
+    out.truncate(out.len() - (16 - length));
 }
 
 /// Appends a byte that must be escaped.

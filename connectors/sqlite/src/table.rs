@@ -113,17 +113,27 @@ fn read(connection: &Connection, table: &Table, from: &From<'_>, out: &mut Outpu
     let position = order.position(from.since)?;
     let after = position.map(|position| position.after.iter().map(from_state).collect());
     let after: Option<Vec<Bound>> = after.transpose()?;
-    // The columns of the order stand behind the wanted ones, wherever else they are.
-    let mut statement = Statement::plain(select(table, &columns, &order.by));
+    // Columns of the order that are not wanted stand behind those that are.
+    let mut further = Vec::new();
+    let places: Vec<usize> = order
+        .by
+        .iter()
+        .map(|name| {
+            columns.iter().position(|column| column.name == *name).unwrap_or_else(|| {
+                further.push(name.clone());
+                columns.len() + further.len() - 1
+            })
+        })
+        .collect();
+    let mut statement = Statement::plain(select(table, &columns, &further));
     let clause = order.clause(&SQLITE, after.clone(), &mut statement);
     statement.text.push_str(&clause);
-    let first = columns.len();
     let mut last = after;
     let mut kept = Vec::with_capacity(order.by.len());
     let then = |Pushed { row, out }: Pushed<'_, '_>| {
         kept.clear();
-        for i in 0..order.by.len() {
-            kept.push(Bound::from(row.get_ref(first + i)?));
+        for &place in &places {
+            kept.push(Bound::from(row.get_ref(place)?));
         }
         if out.due() {
             out.checkpoint(&cursor(&order, &kept)?)?;
