@@ -27,6 +27,16 @@ pub(super) struct Call<'a> {
     words: String,
 }
 
+/// Who is at the other end of stdout.
+enum Reader {
+    /// One that reads everything.
+    Patient,
+    /// One that takes little at a time.
+    Slow,
+    /// Nobody.
+    Gone,
+}
+
 /// The content of an input file.
 pub(super) trait Content {
     /// Its bytes.
@@ -137,7 +147,7 @@ impl Call<'_> {
     /// Runs it to its end.
     pub(super) fn run(mut self) -> Run {
         let input = self.input.take();
-        let (mut stdin, mut started) = self.start(None, input.is_some());
+        let (mut stdin, mut started) = self.start(Reader::Patient, input.is_some());
         if let Some(input) = input {
             // A program that does not want its input closes it.
             std::thread::spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(&input)));
@@ -148,27 +158,32 @@ impl Call<'_> {
 
     /// Starts it, with a small pipe as stdout that nobody reads yet.
     pub(super) fn start_stopped(self) -> Started {
-        self.start(Some(SMALL_PIPE), false).1
+        self.start(Reader::Slow, false).1
     }
 
     /// Starts it, and leaves its standard input open.
     pub(super) fn start_fed(self) -> (ChildStdin, Started) {
-        let (stdin, started) = self.start(None, true);
+        let (stdin, started) = self.start(Reader::Patient, true);
         (stdin.expect("it was asked for"), started)
     }
 
     /// Runs it with a stdout that nobody reads.
     pub(super) fn run_unread(self) -> Run {
-        let mut started = self.start(None, false).1;
-        started.stdout = None;
-        started.end(Vec::new())
+        self.start(Reader::Gone, false).1.end(Vec::new())
     }
 
-    fn start(self, pipe: Option<usize>, fed: bool) -> (Option<ChildStdin>, Started) {
+    fn start(self, reader: Reader, fed: bool) -> (Option<ChildStdin>, Started) {
         let (stdout, writer) = std::io::pipe().expect("a pipe");
-        if let Some(size) = pipe {
-            rustix::pipe::fcntl_setpipe_size(&stdout, size).expect("a pipe can be made smaller");
-        }
+        let stdout = match reader {
+            Reader::Patient => Some(stdout),
+            Reader::Slow => {
+                let small = rustix::pipe::fcntl_setpipe_size(&stdout, SMALL_PIPE);
+                small.expect("a pipe can be made smaller");
+                Some(stdout)
+            }
+            // Before the start: the program may be faster.
+            Reader::Gone => None,
+        };
         let mut child = self
             .command()
             .stdin(if fed { Stdio::piped() } else { Stdio::null() })
@@ -182,13 +197,8 @@ impl Call<'_> {
             let mut text = Vec::new();
             stderr.read_to_end(&mut text).map(|_| text)
         });
-        let started = Started {
-            child,
-            stdout: Some(stdout),
-            errors,
-            words: self.words,
-            watch: Watch::of(self.setup),
-        };
+        let started =
+            Started { child, stdout, errors, words: self.words, watch: Watch::of(self.setup) };
         (stdin, started)
     }
 
@@ -196,7 +206,8 @@ impl Call<'_> {
     /// told to: what it wrote, its status and how long it lived.
     pub(super) fn run_on_terminal(self) -> (Vec<String>, i32, Duration) {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a pseudo-terminal");
         grantpt(&master).expect("a pseudo-terminal of ours");
         unlockpt(&master).expect("a pseudo-terminal of ours");
         let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal has a name");
