@@ -80,6 +80,11 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
             column.nullable = false;
         }
     }
+    for (name, collation) in key_collations(connection, name)? {
+        for column in columns.iter_mut().filter(|column| column.name == name) {
+            column.collation = Some(collation.clone());
+        }
+    }
     let (indexes, mut uniques) = indexes(connection, name, &key)?;
     let key = match holds_null(connection, name, &key, &columns)? {
         // Not a key of the rows any more, but what is not null in it is still unique.
@@ -154,6 +159,18 @@ fn indexes(connection: &Connection, table: &str, key: &[String]) -> Result<Index
         found.0.push(names);
     }
     Ok(found)
+}
+
+/// How the index of the primary key compares each of its columns, which need not be how the column
+/// itself is compared.
+fn key_collations(connection: &Connection, table: &str) -> Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare(
+        "SELECT info.name, info.coll
+         FROM pragma_index_list(?1) AS list, pragma_index_xinfo(list.name) AS info
+         WHERE list.origin = 'pk' AND info.key AND info.name IS NOT NULL",
+    )?;
+    let collations = statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    collations.collect::<rusqlite::Result<_>>().context("reading the key's collations")
 }
 
 fn references(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>> {

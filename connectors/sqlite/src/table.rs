@@ -171,7 +171,9 @@ fn scan(connection: &Connection, table: &Table, sample: &Sample, out: &mut Outpu
     let mut random = Random::new(sample.seed);
     let limit = u64::try_from(sample.limit).unwrap_or(u64::MAX);
     match rowids(connection, table)? {
-        Some((rowid, least, most)) if most.abs_diff(least) / DENSE > limit => {
+        Some((rowid, least, most))
+            if most.abs_diff(least) / DENSE > limit && more_than(connection, table, limit)? =>
+        {
             probe(connection, table, &columns, rowid, (least, most), limit, &mut random, out)
         }
         found => {
@@ -179,6 +181,15 @@ fn scan(connection: &Connection, table: &Table, sample: &Sample, out: &mut Outpu
             pass(connection, table, &columns, rowid, sample.limit, &mut random, out)
         }
     }
+}
+
+/// Whether a table has so many rows that passing over all of them for `limit` would be a waste. The
+/// ends of its rowids do not say so where there are gaps.
+fn more_than(connection: &Connection, table: &Table, limit: u64) -> Result<bool> {
+    let few = i64::try_from(limit.saturating_mul(DENSE)).unwrap_or(i64::MAX);
+    let path = SQLITE.path(&table.path);
+    let text = format!("SELECT count(*) > ?1 FROM (SELECT 1 FROM {path} LIMIT ?1 + 1)");
+    Ok(connection.query_row(&text, [few.min(i64::MAX - 1)], |row| row.get(0))?)
 }
 
 /// The name the rowid goes by, and the least and greatest of the table; `None` where it has none.

@@ -35,6 +35,9 @@ pub struct Position {
 pub struct Order {
     /// The columns, in order; empty where the table cannot be read in an order.
     pub by: Vec<String>,
+    /// The collation of each that has one of its own: the key must be compared as its index does,
+    /// or rows that only the index tells apart are passed over.
+    collations: Vec<Option<String>>,
     /// Those of them that may be null.
     nullable: Vec<String>,
     /// Whether the columns tell rows apart. Where they do not, a read on begins with the last
@@ -55,10 +58,13 @@ impl Order {
             by.push(cursor.to_owned());
         }
         by.extend(table.key.iter().filter(|name| Some(name.as_str()) != from.cursor).cloned());
+        let collations =
+            by.iter().map(|name| table.column(name).and_then(|column| column.collation.clone()));
+        let collations = collations.collect();
         let nullable = by.iter().filter(|name| table.column(name).is_none_or(|c| c.nullable));
         let nullable = nullable.cloned().collect();
         let unique = !table.key.is_empty() || table.uniques.contains(&by);
-        Ok(Order { by, nullable, unique })
+        Ok(Order { by, collations, nullable, unique })
     }
 
     /// Whether a read in this order can be taken up again.
@@ -93,7 +99,13 @@ impl Order {
         if self.by.is_empty() {
             return String::new();
         }
-        let names: Vec<String> = self.by.iter().map(|name| dialect.name(name)).collect();
+        let names = self.by.iter().zip(&self.collations).map(|(name, collation)| match collation {
+            Some(collation) => {
+                format!("{} COLLATE {}", dialect.name(name), dialect.name(collation))
+            }
+            None => dialect.name(name),
+        });
+        let names: Vec<String> = names.collect();
         let mut conditions: Vec<String> = Vec::new();
         if let Some(values) = values {
             let parameters: Vec<String> =
@@ -166,6 +178,16 @@ mod tests {
         assert_eq!(
             clause(&keyed, Some("at"), Some(vec![7, 8])),
             " WHERE (\"at\", \"id\") > (?, ?) AND \"at\" IS NOT NULL ORDER BY \"at\", \"id\""
+        );
+    }
+
+    #[test]
+    fn a_key_is_compared_and_ordered_as_its_index_does() {
+        let mut keyed = table(&["id"]);
+        keyed.columns[0].collation = Some("BINARY".to_owned());
+        assert_eq!(
+            clause(&keyed, None, Some(vec![7])),
+            " WHERE \"id\" COLLATE \"BINARY\" > ? ORDER BY \"id\" COLLATE \"BINARY\""
         );
     }
 
