@@ -31,6 +31,8 @@ fn setup() -> Option<Setup> {
         .number("person", 3)
         .cursor("at")
         .grows(growth(&path));
+    let newsletter =
+        Case::new(StoreId::named("newsletter"), "email", "ada@example.com").finds(2, 5);
     let setup = Setup::new(env!("CARGO_BIN_EXE_connector-sqlite"), json!({ "path": path }))
         .broken(json!({"path": folder.path().join("missing.db")}), "no such file")
         .broken(json!({"path": folder.path()}), "folder")
@@ -39,6 +41,7 @@ fn setup() -> Option<Setup> {
         .empty(json!({ "path": copy }))
         .case(people)
         .case(events)
+        .case(newsletter)
         .keep(folder);
     Some(setup)
 }

@@ -26,6 +26,18 @@ INSERT INTO strict_one VALUES (1, 'one', 1.0, 'x'), (2, 'two', 2.5, 2);
 CREATE TABLE pairs (a TEXT, b INTEGER, note TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;
 INSERT INTO pairs VALUES ('x', 1, 'first'), ('x', 2, 'second'), ('y', 1, NULL);
 
+-- A key that tells apart what its column takes for the same.
+CREATE TABLE newsletter (
+    email TEXT COLLATE NOCASE, list TEXT, PRIMARY KEY (email COLLATE BINARY, list)
+) WITHOUT ROWID;
+INSERT INTO newsletter VALUES
+    ('ada@example.com', 'news'), ('ada@example.com', 'offers'), ('ADA@EXAMPLE.COM', 'news'),
+    ('ada@example.com ', 'news'), ('grace@example.com', 'news');
+
+-- Few rows, and far apart.
+CREATE TABLE sparse (id INTEGER PRIMARY KEY);
+INSERT INTO sparse VALUES (1), (2), (9007199254740993);
+
 -- A primary key that SQLite lets be null.
 CREATE TABLE loose (code TEXT PRIMARY KEY, note TEXT);
 INSERT INTO loose VALUES ('a', '1'), (NULL, '2'), (NULL, '3'), ('b', '4');
