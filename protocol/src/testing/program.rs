@@ -181,8 +181,11 @@ impl Call<'_> {
                 small.expect("a pipe can be made smaller");
                 Some(stdout)
             }
-            // Before the start: the program may be faster.
-            Reader::Gone => None,
+            Reader::Gone => {
+                // Before the start, as the program may be faster.
+                drop(stdout);
+                None
+            }
         };
         let mut child = self
             .command()
