@@ -4,15 +4,15 @@ mod measure;
 mod sqlite;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build::{self, Platform};
-use crate::screen;
 use crate::workspace::Workspace;
+use crate::{programs, screen};
 use measure::{Run, measure};
 
 /// What is measured of a connector. The next one is a file beside this one and an entry in [`SUITES`].
@@ -59,7 +59,9 @@ pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
     let mut rows =
         vec![["", "ours", "memory", "peer", "", "memory", "ratio"].map(str::to_owned).to_vec()];
     for suite in suites {
-        if let Some(missing) = suite.programs.iter().find(|program| !is_installed(program)) {
+        if let Some(missing) =
+            suite.programs.iter().find(|program| programs::find(program, &[]).is_none())
+        {
             bail!("{}: it is compared with {missing}, which is not installed", suite.connector);
         }
         let binary = build::binary(
@@ -127,13 +129,6 @@ fn suite(name: &str) -> Result<&'static Suite> {
     let known = || SUITES.iter().map(|suite| suite.connector).collect::<Vec<_>>().join(", ");
     let found = SUITES.iter().find(|suite| suite.connector == name);
     found.with_context(|| format!("{name} has no benchmarks; there are: {}", known()))
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder: PathBuf| folder.join(program))
-        .any(|path| path.is_file())
 }
 
 fn seconds(time: Duration) -> String {

@@ -1,13 +1,16 @@
 //! The commands of the workspace: `cargo xtask NAME`. They run the connectors' binaries and depend on none.
 
 mod affected;
+mod apt;
 mod bench;
 mod build;
 mod date;
 mod demo;
 mod image;
+mod interop;
 mod manifest;
 mod new;
+mod programs;
 mod run;
 mod screen;
 mod services;
@@ -89,6 +92,13 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hand what we make to programs that know nothing of us
+    Interop {
+        what: interop::What,
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+    },
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -110,6 +120,7 @@ fn main() -> ExitCode {
         Command::Bench { names, rounds } => bench::command(&names, rounds),
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Run { name, mount, arguments } => run::command(&name, &arguments, &mount),
+        Command::Interop { what, install } => interop::command(what, install),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::build;
 use crate::image::{self, Unpacked};
 use crate::workspace::Workspace;
-use crate::{screen, services};
+use crate::{apt, screen};
 
 /// Flags whose values are files or folders of this machine, which the image has to see.
 const PATHS: [&str; 11] = [
@@ -165,7 +165,7 @@ fn can_enter() -> Result<bool> {
 fn unshare() -> Result<Command> {
     let mut command = Command::new("unshare");
     command.arg("--mount");
-    if !services::is_root()? {
+    if !apt::is_root()? {
         command.arg("--map-root-user");
     }
     command.arg("--");

@@ -1,6 +1,5 @@
 //! Real servers for the tests: found running, else started privately, else installed, else said to be missing.
 
-mod apt;
 mod certificate;
 mod home;
 mod mariadb;
@@ -12,11 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{screen, workspace::Workspace};
-use apt::Apt;
-pub(crate) use apt::is_root;
-pub(crate) use home::random;
-use home::{Home, Server};
+use crate::apt::Apt;
+use crate::workspace::Workspace;
+use crate::{programs, screen};
+use home::Server;
+pub(crate) use home::{Home, random};
 
 /// What there is to know of a service before it runs. The next one is an entry in [`SERVICES`] and a `start`.
 struct Service {
@@ -166,14 +165,8 @@ impl Service {
 
     /// Where the programs are, or the first that is nowhere.
     fn programs(&self) -> Result<Programs, &'static str> {
-        let folders: Vec<PathBuf> =
-            self.folders.iter().flat_map(|pattern| expand(pattern)).collect();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let places: Vec<PathBuf> =
-            folders.into_iter().chain(std::env::split_paths(&path)).collect();
         let find = |program: &'static str| {
-            let found = places.iter().map(|place| place.join(program)).find(|path| path.is_file());
-            found.map(|path| (program, path)).ok_or(program)
+            programs::find(program, self.folders).map(|path| (program, path)).ok_or(program)
         };
         self.programs.iter().map(|program| find(program)).collect::<Result<_, _>>().map(Programs)
     }
@@ -189,16 +182,6 @@ fn service(name: &str) -> Result<&'static Service> {
     }
 }
 
-/// The folders that a pattern means, the last in order first: the newest of several versions.
-fn expand(pattern: &str) -> Vec<PathBuf> {
-    let Some((before, after)) = pattern.split_once('*') else { return vec![pattern.into()] };
-    let Ok(entries) = std::fs::read_dir(before) else { return vec![] };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    folders.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
-    folders.into_iter().map(|folder| folder.join(after.trim_start_matches('/'))).collect()
-}
-
 /// Whether something listens where a URL points.
 fn answers(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else { return false };
@@ -212,7 +195,7 @@ fn answers(url: &str) -> bool {
 }
 
 /// A port on the loopback address that nothing listens on.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
 }
@@ -261,17 +244,6 @@ pub(crate) fn needed<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_newest_version_is_looked_at_first() {
-        let folder = tempfile::tempdir().unwrap();
-        for version in ["9", "15", "13"] {
-            std::fs::create_dir_all(folder.path().join(version).join("bin")).unwrap();
-        }
-        let pattern = format!("{}/*/bin", folder.path().display());
-        let expected = ["15", "13", "9"].map(|version| folder.path().join(version).join("bin"));
-        assert_eq!(expand(&pattern), expected);
-    }
 
     #[test]
     fn a_url_answers_while_something_listens_at_its_address() {

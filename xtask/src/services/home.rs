@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::apt;
+
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The arguments are the signal that ends the server, its folder, and its command.
 const GUARD: &str = r#"
 signal=$1 home=$2; shift 2
-exec 3<&0 </dev/null
+exec 3<&0 </dev/null 2>/dev/null
 "$@" >"$home/log" 2>&1 3<&- &
 server=$!
 { cat <&3 >/dev/null; kill -s "$signal" "$server" 2>/dev/null; } &
@@ -29,7 +31,7 @@ cd / && rm -rf -- "$home"
 "#;
 
 /// A folder for one server, owned by the account that the server runs as; removed when it is dropped.
-pub(super) struct Home {
+pub(crate) struct Home {
     path: PathBuf,
     account: Option<Account>,
 }
@@ -43,24 +45,33 @@ struct Account {
 
 impl Home {
     /// Makes a folder where an unprivileged account can reach it and socket paths stay short.
-    pub(super) fn new(service: &str) -> Result<Home> {
+    pub(crate) fn new(service: &str) -> Result<Home> {
+        Home::of(unprivileged()?, service)
+    }
+
+    /// Makes a folder for a server that has to run as this process's own account, be that root.
+    pub(crate) fn privileged(service: &str) -> Result<Home> {
+        Home::of(None, service)
+    }
+
+    fn of(account: Option<Account>, service: &str) -> Result<Home> {
         let name = format!("manifold-{service}-{}-{}", std::process::id(), &random()?[..8]);
         let path = std::env::temp_dir().join(name);
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("creating {}", path.display()))?;
-        let home = Home { path, account: unprivileged()? };
+        let home = Home { path, account };
         home.hand_over(&home.path)?;
         Ok(home)
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Writes a file that only the server's account may read.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path(name);
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
@@ -71,7 +82,7 @@ impl Home {
     }
 
     /// A command that runs in the folder, as the server's account, out of reach of this process's terminal.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(&self.path)
@@ -85,7 +96,7 @@ impl Home {
     }
 
     /// Runs a command to its end.
-    pub(super) fn run(&self, command: &mut Command) -> Result<()> {
+    pub(crate) fn run(&self, command: &mut Command) -> Result<()> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = command.output().with_context(|| format!("starting {name}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +105,7 @@ impl Home {
     }
 
     /// Starts the server, and waits until it is `ready`. `signal` is what ends it soonest without harm.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         self,
         command: &Command,
         signal: &str,
@@ -139,7 +150,7 @@ impl Drop for Home {
 }
 
 /// A running server. Dropping it ends the server and waits until it is gone.
-pub(super) struct Server {
+pub(crate) struct Server {
     guard: Child,
     lifeline: Option<ChildStdin>,
     home: Home,
@@ -147,12 +158,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Fails if the server ended by itself.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if self.home.path("ended").exists() || self.guard.try_wait()?.is_some() {
             bail!("the server ended by itself: {}", self.log());
         }
@@ -188,7 +199,7 @@ pub(crate) fn random() -> Result<String> {
 
 /// The account to run servers as, which is this process's own unless that is root: PostgreSQL refuses to be root.
 fn unprivileged() -> Result<Option<Account>> {
-    if !super::apt::is_root()? {
+    if !apt::is_root()? {
         return Ok(None);
     }
     let accounts = fs::read_to_string("/etc/passwd").context("reading /etc/passwd")?;

@@ -14,13 +14,13 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Debian's installer, which fetches the lists of packages once.
 #[derive(Default)]
-pub(super) struct Apt {
+pub(crate) struct Apt {
     updated: bool,
 }
 
 impl Apt {
     /// Installs packages.
-    pub(super) fn install(&mut self, packages: &[&str]) -> Result<()> {
+    pub(crate) fn install(&mut self, packages: &[&str]) -> Result<()> {
         ensure!(Path::new("/usr/bin/apt-get").exists(), "this machine has no apt-get");
         screen::note(format_args!("installing {}", packages.join(" ")));
         let _policy = Policy::forbid_starts()?;

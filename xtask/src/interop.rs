@@ -1,0 +1,90 @@
+//! `cargo xtask interop`: what we make, in the hands of programs that know nothing of us.
+
+mod images;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::apt::Apt;
+use crate::{programs, screen};
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum What {
+    /// The images under target/images/
+    Images,
+}
+
+/// One thing that another program has to make of what we made.
+struct Check {
+    name: &'static str,
+    /// Programs that it takes.
+    programs: &'static [&'static str],
+    /// The Debian packages that have them; none where nothing is installed for it.
+    packages: &'static [&'static str],
+    run: fn(&images::Image) -> Result<()>,
+}
+
+/// Runs the checks, and counts those that passed, failed, or lack a program.
+pub(crate) fn command(what: What, install: bool) -> Result<()> {
+    let What::Images = what;
+    let images = images::built()?;
+    let mut apt = Apt::default();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for check in &images::CHECKS {
+        let missing =
+            || check.programs.iter().find(|program| programs::find(program, &[]).is_none());
+        if missing().is_some()
+            && install
+            && !check.packages.is_empty()
+            && let Err(error) = apt.install(check.packages)
+        {
+            screen::note(format_args!("{error:#}"));
+        }
+        if let Some(program) = missing() {
+            skipped += 1;
+            let hint = match check.packages {
+                [] => String::new(),
+                packages => format!(": --install installs {}", packages.join(" ")),
+            };
+            screen::result(format_args!("skipped: {}: there is no {program}{hint}", check.name))?;
+            continue;
+        }
+        for image in &images {
+            match (check.run)(image) {
+                Ok(()) => {
+                    passed += 1;
+                    screen::result(format_args!("ok: {}: {}", image.name, check.name))?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    screen::result(format_args!(
+                        "FAILED: {}: {}: {error:#}",
+                        image.name, check.name
+                    ))?;
+                }
+            }
+        }
+    }
+    screen::result(format_args!("{passed} passed, {failed} failed, {skipped} skipped"))?;
+    ensure!(failed == 0, "not everybody understands what we make");
+    Ok(())
+}
+
+/// Runs a program to its end, and gives what it prints.
+fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let name = PathBuf::from(command.get_program());
+    let output = command.stdin(std::process::Stdio::null()).output();
+    let output = output.with_context(|| format!("starting {}", name.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{} failed ({}): {}",
+            name.display(),
+            output.status,
+            said.lines().last().unwrap_or_default()
+        );
+    }
+    Ok(output.stdout)
+}

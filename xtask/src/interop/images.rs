@@ -1,0 +1,306 @@
+//! Our images, inspected, converted, unpacked, run, pushed and pulled by the tools of others.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{Check, output};
+use crate::image;
+use crate::services::{self, Home};
+use crate::workspace::Workspace;
+
+pub(super) const CHECKS: [Check; 6] = [
+    Check {
+        name: "skopeo inspects it",
+        programs: &["skopeo"],
+        packages: &["skopeo"],
+        run: inspected,
+    },
+    Check {
+        name: "skopeo converts it, and the digest stays",
+        programs: &["skopeo"],
+        packages: &["skopeo"],
+        run: converted,
+    },
+    Check {
+        name: "umoci unpacks it and runc runs it",
+        programs: &["skopeo", "umoci", "runc"],
+        packages: &["skopeo", "umoci", "runc"],
+        run: unpacked,
+    },
+    Check {
+        name: "a registry takes it and gives it back",
+        programs: &["skopeo", "docker-registry"],
+        packages: &["skopeo", "docker-registry"],
+        run: pushed,
+    },
+    Check {
+        name: "podman loads and runs it",
+        programs: &["podman", "runc"],
+        packages: &["podman", "runc"],
+        run: through_podman,
+    },
+    Check {
+        name: "docker loads and runs it",
+        programs: &["dockerd", "docker", "containerd", "runc", "unshare"],
+        packages: &["docker.io"],
+        run: through_docker,
+    },
+];
+
+/// A built image, and what is expected of it.
+pub(super) struct Image {
+    pub(super) name: String,
+    archive: PathBuf,
+    digest: String,
+    entrypoint: String,
+    /// What `spec` prints.
+    spec: Vec<u8>,
+    /// A folder to work in.
+    scratch: PathBuf,
+}
+
+/// The images that `build` made.
+pub(super) fn built() -> Result<Vec<Image>> {
+    let workspace = Workspace::load()?;
+    let folder = workspace.target.join("images");
+    let mut archives: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| {
+            format!("reading {}: run `cargo xtask build` first", workspace.shown(&folder))
+        })?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
+        .collect();
+    archives.sort();
+    ensure!(!archives.is_empty(), "there are no images: run `cargo xtask build` first");
+    archives.into_iter().map(|archive| Image::open(&workspace, archive)).collect()
+}
+
+impl Image {
+    fn open(workspace: &Workspace, archive: PathBuf) -> Result<Image> {
+        let stem = archive.file_stem().context("an archive has a name")?;
+        let scratch = workspace.target.join("interop").join(stem);
+        let root = scratch.join("ours");
+        let unpacked = image::unpack(File::open(&archive)?, &root)?;
+        let spec = output(
+            Command::new(root.join(unpacked.entrypoint.trim_start_matches('/'))).arg("spec"),
+        )?;
+        let digest = digest(&index(&archive)?)?;
+        Ok(Image {
+            name: unpacked.name,
+            archive,
+            digest,
+            entrypoint: unpacked.entrypoint,
+            spec,
+            scratch,
+        })
+    }
+
+    /// The archive in one of its forms, as skopeo calls it.
+    fn form(&self, form: &str) -> String {
+        format!("{form}:{}", self.archive.display())
+    }
+
+    /// An empty folder.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let path = self.scratch.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn says_its_spec(&self, printed: &[u8]) -> Result<()> {
+        ensure!(printed == self.spec, "its `spec` prints {}", String::from_utf8_lossy(printed));
+        Ok(())
+    }
+}
+
+fn inspected(image: &Image) -> Result<()> {
+    let inspect = |extra: &[&str]| -> Result<Value> {
+        let printed = output(
+            Command::new("skopeo").arg("inspect").args(extra).arg(image.form("oci-archive")),
+        )?;
+        serde_json::from_slice(&printed).context("reading what skopeo prints")
+    };
+    let facts = inspect(&[])?;
+    ensure!(facts["Digest"] == image.digest.as_str(), "it has the digest {}", facts["Digest"]);
+    let config = inspect(&["--config"])?;
+    let entrypoint = &config["config"]["Entrypoint"];
+    ensure!(*entrypoint == json!([image.entrypoint]), "it begins with {entrypoint}");
+    Ok(())
+}
+
+fn converted(image: &Image) -> Result<()> {
+    let folder = image.fresh("converted")?;
+    let layout = format!("oci:{}:copy", folder.join("oci").display());
+    copy(&[&image.form("oci-archive"), &layout])?;
+    let copied = digest(&fs::read(folder.join("oci/index.json"))?)?;
+    ensure!(copied == image.digest, "the copy has the digest {copied}");
+    copy(&[
+        &image.form("docker-archive"),
+        &format!("oci:{}:copy", folder.join("docker").display()),
+    ])?;
+    copy(&[
+        &layout,
+        &format!("docker-archive:{}:{}", folder.join("again.tar").display(), image.name),
+    ])
+}
+
+fn unpacked(image: &Image) -> Result<()> {
+    let folder = image.fresh("unpacked")?;
+    copy(&[&image.form("oci-archive"), &format!("oci:{}:copy", folder.join("oci").display())])?;
+    let bundle = folder.join("bundle");
+    let layout = format!("{}:copy", folder.join("oci").display());
+    output(Command::new("umoci").args(["unpack", "--image", &layout]).arg(&bundle))?;
+    let temporary =
+        fs::metadata(bundle.join("rootfs/tmp")).context("looking for /tmp")?.permissions().mode();
+    ensure!(temporary & 0o7777 == 0o1777, "/tmp has the mode {temporary:o}");
+
+    let path = bundle.join("config.json");
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(&path)?).context("reading the bundle's config.json")?;
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = json!([image.entrypoint, "spec"]);
+    fs::write(&path, serde_json::to_vec(&config)?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    let name = format!("manifold-interop-{}", std::process::id());
+    let mut run = Command::new("runc");
+    run.arg("--root").arg(folder.join("state")).args(["run", &name]).current_dir(&bundle);
+    image.says_its_spec(&output(&mut run)?)
+}
+
+fn pushed(image: &Image) -> Result<()> {
+    let home = Home::new("registry")?;
+    let port = services::free_port()?;
+    let config = json!({
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": home.path("data")}},
+        "http": {"addr": format!("127.0.0.1:{port}")},
+    });
+    let config = home.write("config.yml", &config.to_string())?;
+    let program =
+        crate::programs::find("docker-registry", &[]).context("docker-registry is gone")?;
+    let mut command = home.command(&program);
+    command.arg("serve").arg(config);
+    let registry =
+        home.serve(&command, "TERM", port, |_| TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+
+    let name = image.name.rsplit('/').next().unwrap_or(&image.name);
+    let remote = format!("docker://{}/team/{name}", registry.address());
+    copy(&["--dest-tls-verify=false", &image.form("oci-archive"), &remote])?;
+    let back = image.fresh("pulled")?.join("oci");
+    copy(&["--src-tls-verify=false", &remote, &format!("oci:{}:copy", back.display())])?;
+    let pulled = digest(&fs::read(back.join("index.json"))?)?;
+    ensure!(pulled == image.digest, "it came back with the digest {pulled}");
+    Ok(())
+}
+
+/// What podman needs where it may not raise limits or make networks.
+const CONTAINERS: &str = r#"[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+netns = "host"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"#;
+
+/// The same for Docker.
+const DAEMON: &str =
+    r#"{"default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1024, "Soft": 1024}}}"#;
+
+fn through_podman(image: &Image) -> Result<()> {
+    let folder = image.fresh("podman")?;
+    let config = folder.join("containers.conf");
+    fs::write(&config, CONTAINERS).with_context(|| format!("writing {}", config.display()))?;
+    let podman = || {
+        let mut command = Command::new("podman");
+        command.env("CONTAINERS_CONF", &config).arg("--root").arg(folder.join("root"));
+        command.arg("--runroot").arg(folder.join("run")).arg("--tmpdir").arg(folder.join("tmp"));
+        command
+    };
+    let run = || {
+        output(podman().args(["load", "--quiet", "--input"]).arg(&image.archive))?;
+        let name = format!("docker.io/{}", image.name);
+        image.says_its_spec(&output(podman().args([
+            "run",
+            "--rm",
+            "--pull=never",
+            "--read-only",
+            &name,
+            "spec",
+        ]))?)
+    };
+    let result = run();
+    // Its storage is mounted, and only it knows how to let go of that.
+    output(podman().args(["system", "reset", "--force"]))?;
+    result
+}
+
+/// A Docker engine of our own, since loading into somebody's would leave the image there.
+fn through_docker(image: &Image) -> Result<()> {
+    let home = Home::privileged("docker")?;
+    let socket = format!("unix://{}", home.path("socket").display());
+    // Mounts of its own are gone when it is.
+    let mut engine = home.command(Path::new("unshare"));
+    engine.args([
+        "--mount",
+        "--",
+        "dockerd",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--bridge=none",
+        "-H",
+        &socket,
+    ]);
+    engine.arg("--data-root").arg(home.path("data")).arg("--exec-root").arg(home.path("exec"));
+    engine
+        .arg("--pidfile")
+        .arg(home.path("engine.pid"))
+        .arg("--config-file")
+        .arg(home.write("daemon.json", DAEMON)?);
+    let docker = |arguments: &[&str]| {
+        let mut command = Command::new("docker");
+        command.args(["-H", &socket]).args(arguments);
+        command
+    };
+    let answers = || output(&mut docker(&["info"])).is_ok();
+    let _engine = home.serve(&engine, "TERM", 0, |_| answers())?;
+    output(docker(&["load", "--quiet", "--input"]).arg(&image.archive))?;
+    let run =
+        ["run", "--rm", "--pull", "never", "--network", "none", "--read-only", &image.name, "spec"];
+    image.says_its_spec(&output(&mut docker(&run))?)
+}
+
+fn copy(arguments: &[&str]) -> Result<()> {
+    output(Command::new("skopeo").args(["copy", "--quiet", "--insecure-policy"]).args(arguments))
+        .map(drop)
+}
+
+/// The index of an archive.
+fn index(archive: &Path) -> Result<Vec<u8>> {
+    for entry in tar::Archive::new(File::open(archive)?).entries()? {
+        let mut entry = entry?;
+        if entry.path()?.as_ref() == Path::new("index.json") {
+            let mut bytes = vec![];
+            entry.read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        }
+    }
+    bail!("{} has no index.json", archive.display())
+}
+
+/// The digest of the one image that an index lists.
+fn digest(index: &[u8]) -> Result<String> {
+    let index: Value = serde_json::from_slice(index).context("reading an index")?;
+    let digest = index["manifests"][0]["digest"].as_str();
+    Ok(digest.context("an index without a digest")?.to_owned())
+}
