@@ -219,6 +219,7 @@ pub fn complaint<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> Stri
             "f32" | "f64" => "a number",
             "a sequence" => "a list",
             "a map" => "an object",
+            "path string" => "a string",
             other => other,
         };
         format!("{place}must be {expected}")

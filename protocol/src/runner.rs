@@ -140,9 +140,7 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
                 Some(error) => (ValidateStatus::Failure, Some(log::scrub(&fault::line(error)))),
             };
             sink.message(&Message::Validate { validate_msg: Validate { status, message } })?;
-            problem.map_or(Ok(End::Done), |error| {
-                Err(error.context("the configuration does not work"))
-            })
+            problem.map_or(Ok(End::Done), Err)
         }
         Command::Schema(common) => {
             let silo = open::<S>(&common, Access::Read).await?;

@@ -92,5 +92,6 @@ pub(crate) fn explain(config: &Config, error: anyhow::Error) -> anyhow::Error {
         (ErrorCode::DiskFull, _) => Fault::transient(format!("the disk of {path} is full")),
         _ => return error,
     };
-    error.context(fault)
+    // SQLite's own words would say the same once more.
+    fault.into()
 }
