@@ -246,6 +246,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_service_that_cannot_be_had_says_what_would_help() {
+        let service = Service {
+            name: "nothing",
+            variables: &["NO_SUCH_URL"],
+            schemes: &["nothing://"],
+            programs: &["sh", "no-such-program"],
+            folders: &[],
+            packages: &["no-such-package"],
+            url: "MANIFOLD_TEST_NOTHING",
+            start: |_, _| bail!("there is nothing to start"),
+        };
+        let Had::Not(why) = service.get(None).unwrap() else { panic!("it cannot be had") };
+        for help in ["no-such-program", "--install", "no-such-package", "NO_SUCH_URL"] {
+            assert!(why.contains(help), "{why}");
+        }
+    }
+
+    #[test]
     fn a_url_answers_while_something_listens_at_its_address() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!(

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: every test of the workspace, with the real services that they need.
 
+use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::screen;
 use crate::services::{self, Services};
@@ -19,7 +20,7 @@ const SKIPS: &str = "MANIFOLD_SKIPS";
 struct Counts {
     passed: u64,
     failed: u64,
-    ignored: u64,
+    skipped: u64,
 }
 
 /// Runs the tests of the named connectors or packages, by default of all; `arguments` go to the test programs.
@@ -48,7 +49,14 @@ pub(crate) fn command(names: &[String], install: bool, arguments: &[String]) -> 
         .envs(services.variables().iter().map(|(name, value)| (name, value)))
         .arg("--");
     let (counts, succeeded) = run(command.args(arguments))?;
-    report(&counts, succeeded, &skipped(&services, &packages, &skips)?)
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let skipped = skipped(&services, &packages, &skips)?;
+    for reason in &skipped {
+        screen::result(format_args!("skipped: {reason}"))?;
+    }
+    let counts = Counts { skipped: counts.skipped + u64::try_from(skipped.len())?, ..counts };
+    screen::result(&counts)?;
+    counts.judge(succeeded, ci)
 }
 
 fn chosen<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'a Package>> {
@@ -88,10 +96,23 @@ impl Counts {
             match what {
                 "passed" => self.passed += number,
                 "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
+                "ignored" => self.skipped += number,
                 _ => {}
             }
         }
+    }
+
+    /// Fails if anything did, or was skipped in CI.
+    fn judge(&self, succeeded: bool, ci: bool) -> Result<()> {
+        ensure!(succeeded && self.failed == 0, "the tests failed");
+        ensure!(self.skipped == 0 || !ci, "tests were skipped, which CI=true forbids");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -109,23 +130,6 @@ fn skipped(services: &Services, packages: &[&Package], skips: &Path) -> Result<V
     Ok(reasons)
 }
 
-/// Says in the last lines what was run, and fails if anything did, or was skipped where nothing may be.
-fn report(counts: &Counts, succeeded: bool, skipped: &[String]) -> Result<()> {
-    for reason in skipped {
-        screen::result(format_args!("skipped: {reason}"))?;
-    }
-    let skips = counts.ignored + u64::try_from(skipped.len())?;
-    screen::result(format_args!(
-        "{} passed, {} failed, {skips} skipped",
-        counts.passed, counts.failed
-    ))?;
-    ensure!(succeeded && counts.failed == 0, "the tests failed");
-    if skips > 0 && std::env::var("CI").is_ok_and(|value| value == "true") {
-        bail!("tests were skipped, which CI=true forbids");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +140,18 @@ mod tests {
         counts.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.02s");
         counts.add("test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s");
         counts.add("test the_test_result_is_1_passed ... ok");
-        assert_eq!(counts, Counts { passed: 7, failed: 2, ignored: 1 });
+        assert_eq!(counts, Counts { passed: 7, failed: 2, skipped: 1 });
+    }
+
+    #[test]
+    fn a_failure_fails_and_so_does_a_skip_in_ci() {
+        let passed = Counts { passed: 1, ..Counts::default() };
+        let skipped = Counts { passed: 1, skipped: 1, ..Counts::default() };
+        let failed = Counts { passed: 1, failed: 1, ..Counts::default() };
+        assert!(passed.judge(true, true).is_ok());
+        assert!(skipped.judge(true, false).is_ok());
+        assert!(skipped.judge(true, true).is_err());
+        assert!(failed.judge(true, false).is_err());
+        assert!(passed.judge(false, false).is_err(), "a test program that did not even begin");
     }
 }
