@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -51,18 +51,31 @@ pub struct Sink {
     writer: Mutex<Box<dyn Write + Send>>,
     lines_alone: bool,
     records: AtomicU64,
+    closing: AtomicBool,
 }
 
 impl Sink {
     /// A sink over `writer`. With `lines_alone` each line is a write of its own, as a terminal
     /// shared with stderr wants it.
     pub fn new(writer: Box<dyn Write + Send>, lines_alone: bool) -> Sink {
-        Sink { writer: Mutex::new(writer), lines_alone, records: AtomicU64::new(0) }
+        Sink {
+            writer: Mutex::new(writer),
+            lines_alone,
+            records: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// Writes whole lines.
     pub fn write(&self, lines: &[u8]) -> Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.closing.load(Ordering::Acquire) {
+            drop(writer);
+            // The process ends any moment, and nothing may be written before it does.
+            loop {
+                std::thread::park();
+            }
+        }
         let done = if self.lines_alone {
             lines.split_inclusive(|&byte| byte == b'\n').try_for_each(|line| writer.write_all(line))
         } else {
@@ -84,8 +97,9 @@ impl Sink {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Keeps every other writer out, waiting at most `limit` for the one at work.
+    /// Keeps every other writer out for good, waiting at most `limit` for the one at work.
     pub(crate) fn close(&self, limit: Duration) -> Option<MutexGuard<'_, Box<dyn Write + Send>>> {
+        self.closing.store(true, Ordering::Release);
         let end = Instant::now() + limit;
         loop {
             match self.writer.try_lock() {
