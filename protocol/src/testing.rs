@@ -30,7 +30,7 @@
 //!
 //! # The promises
 //!
-//! The text of each stands at its function in [`promises`].
+//! `connectors/README.md` lists them; the text of each stands at its function in [`promises`].
 
 #[cfg(feature = "http")]
 pub mod http;
@@ -157,4 +157,39 @@ fn skip(package: &str) {
         }
         .expect("a skip can be said");
     });
+}
+
+#[cfg(test)]
+mod tests {
+    /// The names that stand first in each line of a text that has some, between `before` and `after`.
+    fn names<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(before));
+        lines.filter_map(|rest| rest.split_once(after).map(|(name, _)| name)).collect()
+    }
+
+    #[test]
+    fn every_promise_is_a_test_and_is_listed_for_readers() {
+        let code = [
+            include_str!("testing/promises/forms.rs"),
+            include_str!("testing/promises/stores.rs"),
+            include_str!("testing/promises/reading.rs"),
+            include_str!("testing/promises/queries.rs"),
+            include_str!("testing/promises/erasing.rs"),
+            include_str!("testing/promises/writing.rs"),
+            include_str!("testing/promises/processes.rs"),
+        ]
+        .concat();
+        let written = names(&code, "pub fn ", "(setup: &mut Setup)");
+        let list = include_str!("testing.rs").split_once("@each $setup:\n").map(|(_, list)| list);
+        let list = list.and_then(|list| list.split_once('}')).map(|(list, _)| list);
+        let tests: Vec<&str> = list.unwrap_or_default().split_whitespace().collect();
+        assert_eq!(tests, written, "the tests that the macro makes");
+        let readme = include_str!("../../connectors/README.md");
+        let readme = readme.split_once("\n## The promises\n").map(|(_, list)| list);
+        assert_eq!(
+            names(readme.unwrap_or_default(), "| `", "` |"),
+            written,
+            "connectors/README.md"
+        );
+    }
 }
