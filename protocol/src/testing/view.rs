@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::output::{ByStore, Record, by_store};
+use super::output::{ByStore, Record, by_store, sorted};
 use super::program::{Run, named};
 use super::rules;
 use super::setup::{Case, Setup};
@@ -80,7 +80,8 @@ impl Setup {
         cases
     }
 
-    /// Every record of the silo: read where a store can be read, and looked at where it cannot.
+    /// Every record of the silo, in an order that does not depend on how they came: read where a
+    /// store can be read, and looked at where it cannot.
     pub(super) fn everything(&self) -> ByStore {
         let (readable, rest): (Vec<_>, Vec<_>) = self
             .entries()
@@ -95,7 +96,7 @@ impl Setup {
             let scan = self.call("scan").with("-s", &json!({ "schemas": rest }));
             records.extend(scan.arg("--limit=1000000").run().done().records());
         }
-        by_store(records)
+        by_store(sorted(records))
     }
 
     /// The records of a case's store.
