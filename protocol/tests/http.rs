@@ -115,6 +115,7 @@ async fn read(
 const LIST: Resource = Resource {
     request: || Request::get("list"),
     records: "/data",
+    derive: &[],
     pages: Pages::Token { at: "/next", into: Place::Query("after") },
     parent: None,
     // Records without a time count as changed, so that every list of these tests has states.
@@ -904,6 +905,7 @@ async fn a_chain_of_three_is_read_to_its_end() {
             carry: &[],
         }),
         records: "",
+        derive: &[],
         pages: Pages::One,
         incremental: None,
     };

@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
                     }
                     match deeper.first().and_then(|child| child.parent) {
                         None => {
-                            projection.push(record, &more, out)?;
+                            push(level, record, &more, Some(projection), out)?;
                             *left -= 1;
                         }
                         Some(parent) => {
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
                 let early = futures::poll!(next.as_mut());
                 for record in &records {
                     if so_far.wants(&reply, record, level)? {
-                        push(record, &[], projection, out)?;
+                        push(level, record, &[], projection, out)?;
                     }
                 }
                 match early {
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
         let mut on_sheet: HashMap<u64, Vec<String>> = HashMap::new();
         // The parents whose lists were read up to a place that cannot be kept.
         let mut partly: HashSet<String> = HashSet::new();
-        let mut producing = true;
+        let (mut producing, mut at_end) = (true, false);
         loop {
             let step = tokio::select! {
                 biased;
@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
                 Some(Step::Page { sheet, key, more, reply, next }) => {
                     for record in reply.records(leaf.records)? {
                         if so_far.wants(&reply, record, leaf)? {
-                            push(record, &more, projection, out)?;
+                            push(leaf, record, &more, projection, out)?;
                         }
                     }
                     match next {
@@ -310,10 +310,12 @@ impl<'a> Reader<'a> {
                 for key in on_sheet.remove(&sheet.number).unwrap_or_default() {
                     so_far.place.parents.remove(&key);
                 }
+                // Without a next page the place would be the beginning.
+                at_end = sheet.after.is_none();
                 so_far.place.page = sheet.after;
                 ahead.add_permits(1);
             }
-            if root.pages.can_resume() && partly.is_empty() {
+            if root.pages.can_resume() && partly.is_empty() && !at_end {
                 so_far.checkpoint(out)?;
             }
         }
@@ -527,13 +529,19 @@ fn carried(
 }
 
 fn push(
+    level: &Resource,
     record: &RawValue,
     more: &[(&'static str, String)],
     projection: Option<&Projection>,
     out: &mut Output,
 ) -> Result<()> {
     match projection {
-        Some(projection) => projection.push(record, more, out),
+        Some(projection) if level.derive.is_empty() => projection.push(record, more, out),
+        Some(projection) => {
+            let mut all = Projection::derived(record, level.derive);
+            all.extend_from_slice(more);
+            projection.push(record, &all, out)
+        }
         None => out.push_raw(record),
     }
 }

@@ -31,7 +31,7 @@ impl Unsliced {
     }
 }
 
-/// The elements of the array at a JSON pointer (names of members only). With an empty pointer the
+/// The elements of the array at a JSON pointer. With an empty pointer the
 /// body is an array of records, or one record. Null is an empty list; nothing there is not.
 pub(super) fn slice<'b>(body: &'b [u8], pointer: &str) -> Result<Vec<&'b RawValue>, Unsliced> {
     if pointer.is_empty() && body.trim_ascii_start().starts_with(b"{") {
@@ -105,6 +105,24 @@ impl<'de, L: Leaf<'de>> Visitor<'de> for At<'_, L> {
                 found = map.next_value_seed(At { path: rest, leaf: self.leaf })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let Some((first, rest)) = self.path.split_first() else { return Ok(None) };
+        let wanted = first.parse::<usize>().ok();
+        let mut found = None;
+        for place in 0.. {
+            let more = if Some(place) == wanted {
+                let value = list.next_element_seed(At { path: rest, leaf: self.leaf })?;
+                value.map(|value| found = value)
+            } else {
+                list.next_element::<IgnoredAny>()?.map(|_| ())
+            };
+            if more.is_none() {
+                break;
             }
         }
         Ok(found)
@@ -251,6 +269,17 @@ impl Projection {
         Projection { names, members, others: wanted.is_none() }
     }
 
+    /// The members that a record gets out of its own depths, each at a JSON pointer.
+    pub fn derived(
+        record: &RawValue,
+        pointers: &[(&'static str, &'static str)],
+    ) -> Vec<(&'static str, String)> {
+        let json = record.get().as_bytes();
+        // What is no scalar has no text of its own, and stays where it is.
+        let texts = pointers.iter().map(|(name, at)| Some((*name, text_at(json, at).ok()??)));
+        texts.flatten().collect()
+    }
+
     /// Pushes a record. `more` are members that stand first and count as the record's own.
     pub fn push(&self, record: &RawValue, more: &[(&str, String)], out: &mut Output) -> Result<()> {
         out.row(|json| {
@@ -381,7 +410,7 @@ mod tests {
         };
         assert_eq!(shape("{}", "/data"), "`/data` is missing");
         assert_eq!(shape(r#"{"data":{}}"#, "/data"), "`/data` must be a list");
-        assert_eq!(shape("[]", "/data"), "`/data` must be a list");
+        assert_eq!(shape("[]", "/data"), "`/data` is missing");
         assert_eq!(shape(r#"{"data":[{}"#, "/data"), "no JSON");
         assert_eq!(shape(r#"{"data":[]} x"#, "/data"), "no JSON");
         assert_eq!(shape("<html>", "/data"), "no JSON");
@@ -389,10 +418,11 @@ mod tests {
 
     #[test]
     fn tokens_are_texts_or_numbers_and_nothing_is_none() {
-        let body = br#"{"a":{"s":"x","n":12345678901234567,"e":"","z":null,"o":{}}}"#;
+        let body = br#"{"a":{"s":"x","n":12345678901234567,"e":"","z":null,"o":{},"l":[{"i":1},{"i":2}]}}"#;
+        assert_eq!(text_at(body, "/a/l/1/i").unwrap().unwrap(), "2");
         assert_eq!(text_at(body, "/a/s").unwrap().unwrap(), "x");
         assert_eq!(text_at(body, "/a/n").unwrap().unwrap(), "12345678901234567");
-        for nothing in ["/a/e", "/a/z", "/a/q", "/q/r", "/a/z/r"] {
+        for nothing in ["/a/e", "/a/z", "/a/q", "/q/r", "/a/z/r", "/a/l/2/i", "/a/l/x"] {
             assert_eq!(text_at(body, nothing).unwrap(), None, "{nothing}");
         }
         assert!(text_at(body, "/a/o").is_err());

@@ -17,6 +17,8 @@ pub struct Resource {
     pub records: &'static str,
     /// How the list goes on.
     pub pages: Pages,
+    /// Members that each record gets out of its own depths: name, and JSON pointer.
+    pub derive: &'static [(&'static str, &'static str)],
     /// The records that this one's are asked for by, one list for each.
     pub parent: Option<Parent>,
     /// How to ask for what came since a time: here, or in the resource at the other end of the
