@@ -476,6 +476,8 @@ pub enum Action {
     Blocked,
     /// The records stay, unreferenced, and may hold personal data.
     Left,
+    /// The records differ from an identifier by case, accents or blanks only, and stay.
+    Near,
 }
 
 /// The payload of VERIFY.

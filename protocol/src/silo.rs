@@ -496,6 +496,8 @@ pub struct Outcome {
     pub remaining: u64,
     /// Why that cannot be known.
     pub unverifiable: Option<String>,
+    /// What was left undone, and why.
+    pub skipped: Vec<String>,
     /// Why nothing was done.
     pub error: Option<String>,
     /// Further facts for the result's `data`.
@@ -510,6 +512,7 @@ impl Outcome {
             deleted: 0,
             remaining: 0,
             unverifiable: None,
+            skipped: Vec::new(),
             error: None,
             more: serde_json::Map::new(),
         }

@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod dialect;
+pub mod erase;
 pub mod order;
 pub mod statement;
 pub mod types;

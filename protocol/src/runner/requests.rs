@@ -327,7 +327,10 @@ async fn delete_now(
 
 /// Turns an outcome into an answer, says what is wrong with it, and whether anything is.
 fn settle(outcome: Outcome, dry_run: bool, answers: &mut HashMap<StoreId, Answer>) -> bool {
-    let Outcome { store, deleted, remaining, unverifiable, error, more } = outcome;
+    let Outcome { store, deleted, remaining, unverifiable, skipped, error, more } = outcome;
+    for what in &skipped {
+        log::warn(format_args!("{store}: {what}"));
+    }
     let error = error.or_else(|| {
         (remaining > 0).then(|| format!("{remaining} records are still there after the delete"))
     });
@@ -341,8 +344,8 @@ fn settle(outcome: Outcome, dry_run: bool, answers: &mut HashMap<StoreId, Answer
         }
         (None, None) => log::info(format_args!("{store}: {deleted} records deleted")),
     }
-    let missed = error.is_some() || unverifiable.is_some();
-    let looked = !missed && !dry_run;
+    let looked = error.is_none() && unverifiable.is_none() && !dry_run;
+    let missed = error.is_some() || unverifiable.is_some() || !skipped.is_empty();
     let (standing, data_type) = match error {
         Some(_) => (Standing::Failed, None),
         None => (Standing::Complete, Some(DataType::None)),
@@ -362,7 +365,7 @@ fn settle(outcome: Outcome, dry_run: bool, answers: &mut HashMap<StoreId, Answer
 
 pub(super) async fn plan<S: Silo>(silo: &S, request: &Request, sink: &Sink) -> Result<End> {
     let plan = eraser(silo)?.plan(&erasure(request)).await?;
-    let stops = [Action::Undecided, Action::Blocked, Action::Left];
+    let stops = [Action::Undecided, Action::Blocked, Action::Left, Action::Near];
     let stopped = plan.steps.iter().any(|step| stops.contains(&step.action));
     sink.message(&Message::Plan { plan })?;
     Ok(End::missed(stopped))

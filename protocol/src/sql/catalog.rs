@@ -123,8 +123,10 @@ pub struct ForeignKey {
 /// What a database does to a referring row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnChange {
-    /// Refuses the change (NO ACTION and RESTRICT).
+    /// Refuses the change, at the end of the statement or later (NO ACTION).
     Refuse,
+    /// Refuses the change at once, also where the check could wait (RESTRICT).
+    Restrict,
     /// Changes the referring row likewise.
     Cascade,
     /// Sets the reference to null.

@@ -1,0 +1,444 @@
+//! Erasure over the foreign keys of a database: what belongs to a subject, what would be done, doing
+//! it all or not at all, and proving it.
+//!
+//! A database brings an [`engine::Engine`]; everything else is here and the same for all:
+//!
+//! | module | is about |
+//! | --- | --- |
+//! | `policy`, `persons` | what a person says, and what names say, of stores |
+//! | `relations` | what refers to what, and what that means |
+//! | `closure` | the rows that belong to the subject |
+//! | `decide`, `strategies`, `sequence` | what becomes of them, and in which order |
+//! | `plan`, `seal` | the plan and the hash that stands for it |
+//! | `plain`, `execute`, `verify` | doing it, and looking again |
+//!
+//! Nothing here holds rows in memory: keys are in temporary tables of the database, and what is
+//! read of them comes in pages.
+
+mod closure;
+mod decide;
+pub mod engine;
+mod execute;
+pub mod fold;
+pub mod persons;
+mod plain;
+mod plan;
+pub mod policy;
+pub mod relations;
+mod review;
+mod seal;
+pub mod sequence;
+mod strategies;
+mod verify;
+mod work;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::config::Secret;
+use crate::fault::{self, Cause, Fault};
+use crate::log;
+use crate::message::{Action, Plan, VerifiedStore, Verify};
+use crate::output::Outputs;
+use crate::silo::{Erase, Erasure, Outcome, StoreId, Subject};
+use engine::{Commit, Engine, Mode, Session};
+use plan::{Intent, Prepared};
+use policy::{Date, Policy};
+use seal::Seal;
+use strategies::Key;
+
+/// A silo of SQL databases. It erases by what its databases bring.
+pub trait Databases: Send + Sync {
+    /// What they bring.
+    type Engine: Engine;
+
+    /// The databases.
+    fn databases(&self) -> Vec<&Self::Engine>;
+
+    /// The place among them of the one that a store is in.
+    fn database(&self, _store: &StoreId) -> usize {
+        0
+    }
+
+    /// What the configuration says.
+    fn settings(&self) -> Settings<'_>;
+}
+
+/// What a configuration says of erasure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings<'s> {
+    /// The text of a policy, JSON or YAML.
+    pub policy: Option<&'s str>,
+    /// The key that seals plans and evidence.
+    pub evidence_key: Option<&'s Secret>,
+}
+
+/// How often an erasure that others got in the way of is begun anew.
+const TRIES: u32 = 3;
+
+/// A request, made ready for each database.
+struct Prepare {
+    policy: Policy,
+    key: Option<Key>,
+    today: Date,
+}
+
+impl Prepare {
+    fn of(silo: &impl Databases, request: &Erasure) -> Result<Prepare> {
+        let settings = silo.settings();
+        let configured = match settings.policy.filter(|text| !text.trim().is_empty()) {
+            Some(text) => Policy::of(&members(text)?)?,
+            None => Policy::default(),
+        };
+        let policy = configured.and(Policy::of(&request.policy)?);
+        let key = settings.evidence_key.map(|key| key.reveal().as_bytes().to_vec());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let today = Date::of_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        Ok(Prepare { policy, key: key.filter(|key| !key.is_empty()), today })
+    }
+}
+
+/// The members of a policy's text.
+pub fn members(text: &str) -> Result<Map<String, Value>> {
+    // JSON is YAML too.
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|at| format!(", line {}", at.line())).unwrap_or_default();
+        Fault::config(format!("the policy is neither JSON nor YAML{place}"))
+    })?;
+    match value {
+        Value::Object(members) => {
+            let unknown = members.keys().find(|name| !Policy::MEMBERS.contains(&name.as_str()));
+            match unknown {
+                Some(name) => Err(Fault::config(format!(
+                    "the policy has a member `{name}`; it may have {}",
+                    Policy::MEMBERS.join(", ")
+                ))
+                .into()),
+                None => Ok(members),
+            }
+        }
+        _ => Err(Fault::config("a policy must be an object").into()),
+    }
+}
+
+/// The subjects of each database that has any, with its place.
+fn by_database<S: Databases>(
+    silo: &S,
+    subjects: &[(StoreId, Subject)],
+) -> BTreeMap<usize, Vec<(StoreId, Subject)>> {
+    let mut found: BTreeMap<usize, Vec<(StoreId, Subject)>> = BTreeMap::new();
+    for (id, subject) in subjects {
+        found.entry(silo.database(id)).or_default().push((id.clone(), subject.clone()));
+    }
+    found
+}
+
+/// What is wanted of each database, with its engine.
+fn intents<'s, S: Databases>(
+    silo: &'s S,
+    request: &Erasure,
+    prepare: &'s Prepare,
+) -> Result<Vec<(&'s S::Engine, Intent)>> {
+    let engines = silo.databases();
+    let mut intents = Vec::new();
+    for (place, subjects) in by_database(silo, &request.subjects) {
+        let engine = engines.get(place).copied().ok_or_else(|| {
+            let id = subjects.first().map(|(id, _)| id.to_string()).unwrap_or_default();
+            Fault::config(format!("there is no store {id}; discover lists what there is"))
+        })?;
+        let policy =
+            prepare.policy.clone().only(|id| id.group.is_none() || silo.database(id) == place);
+        intents.push((
+            engine,
+            Intent {
+                subjects,
+                follow: request.follow,
+                policy,
+                key: prepare.key.clone(),
+                today: prepare.today,
+            },
+        ));
+    }
+    Ok(intents)
+}
+
+#[async_trait]
+impl<S: Databases> Erase for S {
+    async fn plan(&self, request: &Erasure) -> Result<Plan> {
+        let prepare = Prepare::of(self, request)?;
+        let intents = intents(self, request, &prepare)?;
+        let seal = Seal::new(prepare.key.as_ref())?;
+        let mut prepared = Vec::new();
+        let mut sealed = Vec::new();
+        for (engine, intent) in &intents {
+            let mut one = plan::prepare(*engine, Mode::Look, intent).await?;
+            sealed.push(one.sealed(intent, &seal).await?);
+            prepared.push(one);
+        }
+        Ok(plan::message(&prepared, plan::hash(&seal, &sealed)))
+    }
+
+    async fn erase(&self, request: &Erasure) -> Result<Vec<Outcome>> {
+        if !request.follow && request.approved.is_none() {
+            let engines = self.databases();
+            let mut outcomes = Vec::new();
+            for (place, subjects) in by_database(self, &request.subjects) {
+                match engines.get(place) {
+                    Some(engine) => {
+                        outcomes.extend(plain::erase(*engine, &subjects, request.dry_run).await?);
+                    }
+                    None => outcomes.extend(subjects.into_iter().map(|(id, _)| Outcome {
+                        error: Some("there is no such store".to_owned()),
+                        ..Outcome::of(id)
+                    })),
+                }
+            }
+            return Ok(outcomes);
+        }
+        let prepare = Prepare::of(self, request)?;
+        let intents = intents(self, request, &prepare)?;
+        let mut pause = Duration::from_millis(100);
+        for _ in 1..TRIES {
+            match all_or_nothing(&intents, request, &prepare).await {
+                Err(error) if Fault::cause_of(&error) == Cause::Transient => {
+                    log::warn(format_args!("begun anew: {}", log::scrub(&fault::line(&error))));
+                    tokio::time::sleep(pause).await;
+                    pause *= 4;
+                }
+                done => return done,
+            }
+        }
+        all_or_nothing(&intents, request, &prepare).await
+    }
+
+    async fn verify(&self, request: &Erasure) -> Result<Verify> {
+        let prepare = Prepare::of(self, request)?;
+        let mut verify = Verify::default();
+        for (engine, intent) in &intents(self, request, &prepare)? {
+            let prepared = plan::prepare(*engine, Mode::Look, intent).await?;
+            let mut stores: BTreeMap<usize, VerifiedStore> = BTreeMap::new();
+            let mut order: Vec<usize> = Vec::new();
+            let entry = |place: usize| {
+                let StoreId { group, name } = prepared.work.store(place).clone();
+                VerifiedStore {
+                    schema_name: name,
+                    schema_group: group,
+                    remaining: 0,
+                    kept: 0,
+                    near: 0,
+                    unverifiable: None,
+                }
+            };
+            let named = prepared.identified.iter().map(|(place, _)| *place);
+            for place in named.chain(prepared.decision.steps.iter().map(|step| step.place)) {
+                if !order.contains(&place) {
+                    order.push(place);
+                    stores.insert(place, entry(place));
+                }
+            }
+            for step in &prepared.decision.steps {
+                let Some(store) = stores.get_mut(&step.place) else { continue };
+                match step.action {
+                    Action::Delete | Action::Mask | Action::Null => store.remaining += step.rows,
+                    Action::Keep => store.kept += step.rows,
+                    Action::Near => store.near += step.rows,
+                    // The rows that it is about are counted as rows that are to go.
+                    Action::Blocked => {}
+                    Action::Undecided | Action::Left => {
+                        let word = if step.action == Action::Left { "left" } else { "undecided" };
+                        store.unverifiable = Some(format!(
+                            "{} rows are {word}: {}",
+                            step.rows,
+                            step.reason.as_deref().unwrap_or_default()
+                        ));
+                    }
+                }
+            }
+            for place in order {
+                let Some(store) = stores.remove(&place) else { continue };
+                verify.remaining += store.remaining;
+                verify.kept += store.kept;
+                verify.unverifiable += u64::from(store.unverifiable.is_some());
+                verify.stores.push(store);
+            }
+        }
+        Ok(verify)
+    }
+
+    async fn reach(&self, request: &Erasure) -> Result<Vec<StoreId>> {
+        let prepare = Prepare::of(self, request)?;
+        let mut stores: Vec<StoreId> = request.subjects.iter().map(|(id, _)| id.clone()).collect();
+        for (engine, intent) in &intents(self, request, &prepare)? {
+            for id in review::reach(*engine, intent).await? {
+                if !stores.contains(&id) {
+                    stores.push(id);
+                }
+            }
+        }
+        Ok(stores)
+    }
+
+    async fn collect(
+        &self,
+        request: &Erasure,
+        stores: &[StoreId],
+        outputs: &Outputs,
+    ) -> Result<()> {
+        let prepare = Prepare::of(self, request)?;
+        for (engine, intent) in &intents(self, request, &prepare)? {
+            review::collect(*engine, intent, stores, outputs).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Plans, compares and writes in one transaction of each database, and looks again.
+async fn all_or_nothing<E: Engine>(
+    intents: &[(&E, Intent)],
+    request: &Erasure,
+    prepare: &Prepare,
+) -> Result<Vec<Outcome>> {
+    let mode = Mode::Change;
+    let seal = match &request.approved {
+        Some(hash) => Seal::of_hash(hash, prepare.key.as_ref())?,
+        None => Seal::new(prepare.key.as_ref())?,
+    };
+    let mut prepared = Vec::new();
+    let mut sealed = Vec::new();
+    for (engine, intent) in intents {
+        let mut one = plan::prepare(*engine, mode, intent).await?;
+        if let Some(stop) = one.stop() {
+            return Err(Fault::config(format!("nothing was erased: {stop}")).into());
+        }
+        if request.approved.is_some() {
+            sealed.push(one.sealed(intent, &seal).await?);
+        } else if let Some(id) = &one.several {
+            return Err(Fault::config(format!(
+                "nothing was erased: the identifiers match several rows of {id}; look at the plan \
+                 and pass its hash with --plan"
+            ))
+            .into());
+        }
+        prepared.push(one);
+    }
+    if let Some(hash) = &request.approved
+        && !seal::same(hash, &plan::hash(&seal, &sealed))
+    {
+        return Err(Fault::config(
+            "nothing was erased: the plan is another than the approved one, because the data, the \
+             schema, the policy or the request has changed; look at the new plan",
+        )
+        .into());
+    }
+    let mut done = Vec::new();
+    for (one, (_, intent)) in prepared.iter_mut().zip(intents) {
+        execute::execute(one, &intent.policy, prepare.key.as_ref()).await?;
+        done.push(one.work.remember(&one.decision, &seal).await?);
+    }
+    let mut outcomes = Vec::new();
+    for (mut one, (done, (engine, intent))) in prepared.into_iter().zip(done.iter().zip(intents)) {
+        let mut settled = outcomes_of(&one, intent);
+        if request.dry_run {
+            one.work.session.rollback().await?;
+        } else {
+            finish(*engine, one, done, intent, &seal, &mut settled).await?;
+        }
+        outcomes.extend(settled);
+    }
+    // Those that were named, first.
+    let named = |id: &StoreId| request.subjects.iter().position(|(other, _)| other == id);
+    outcomes.sort_by_key(|outcome| named(&outcome.store).unwrap_or(usize::MAX));
+    Ok(outcomes)
+}
+
+/// Commits, and looks again.
+async fn finish<E: Engine>(
+    engine: &E,
+    mut one: Prepared<'_, E>,
+    done: &verify::Done,
+    intent: &Intent,
+    seal: &Seal,
+    outcomes: &mut [Outcome],
+) -> Result<()> {
+    if one.work.session.commit().await? == Commit::Unknown {
+        // What the answer would have been shows in what is there.
+        let again = plan::prepare(engine, Mode::Look, intent).await.map_err(|error| {
+            error.context(Fault::system(
+                "the connection broke at the commit, and whether anything was erased is unknown",
+            ))
+        })?;
+        let open = again
+            .decision
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Delete | Action::Mask | Action::Null));
+        if open {
+            return Err(Fault::transient(
+                "the connection broke at the commit, and nothing was erased",
+            )
+            .into());
+        }
+        return Ok(());
+    }
+    let looked = verify::look_again(&mut one.work, done, intent, &one.identified, seal).await;
+    match looked {
+        Ok(remaining) => {
+            for (place, rows) in remaining {
+                let id = one.work.store(place);
+                if let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.store == *id) {
+                    outcome.remaining = rows;
+                }
+            }
+        }
+        Err(error) => {
+            let why = log::scrub(&fault::line(&error));
+            for outcome in outcomes {
+                outcome.unverifiable = Some(why.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One outcome for each store named or reached.
+fn outcomes_of<E: Engine>(one: &Prepared<'_, E>, intent: &Intent) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> =
+        intent.subjects.iter().map(|(id, _)| Outcome::of(id.clone())).collect();
+    for step in &one.decision.steps {
+        let id = one.work.store(step.place);
+        let place = match outcomes.iter().position(|outcome| outcome.store == *id) {
+            Some(place) => place,
+            None => {
+                outcomes.push(Outcome::of(id.clone()));
+                outcomes.len() - 1
+            }
+        };
+        let outcome = &mut outcomes[place];
+        let mut add = |member: &str| {
+            let before = outcome.more.get(member).and_then(Value::as_u64).unwrap_or(0);
+            outcome.more.insert(member.to_owned(), (before + step.rows).into());
+        };
+        match step.action {
+            Action::Delete => outcome.deleted += step.rows,
+            Action::Mask => add("masked"),
+            Action::Null => add("nulled"),
+            Action::Keep => add("kept"),
+            Action::Near => add("near"),
+            Action::Left => add("left"),
+            Action::Undecided | Action::Blocked => {}
+        }
+        if matches!(step.action, Action::Near | Action::Left) {
+            outcome.skipped.push(format!(
+                "{} rows are {}: {}",
+                step.rows,
+                if step.action == Action::Near { "near" } else { "left" },
+                step.reason.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+    outcomes
+}

@@ -1,0 +1,176 @@
+//! Doing what was planned, in its transaction, each statement counted.
+
+use anyhow::Result;
+
+use super::decide::{Decision, Opening};
+use super::engine::Engine;
+use super::plan::Prepared;
+use super::policy::Policy;
+use super::relations::nullable_columns;
+use super::strategies::Key;
+use super::work::{Work, key_table};
+use crate::fault::Fault;
+use crate::message::Action;
+use crate::sql::statement::Statement;
+
+use super::engine::Session;
+
+/// Nulls, masks and deletes what a plan says. A count that differs is a fault, for the caller to
+/// undo everything.
+pub(super) async fn execute<E: Engine>(
+    prepared: &mut Prepared<'_, E>,
+    policy: &Policy,
+    key: Option<&Key>,
+) -> Result<()> {
+    let Prepared { work, decision, .. } = prepared;
+    for (place, opening) in &decision.openings {
+        let constraint = &work.graph.edges[*place].key;
+        if *opening == Opening::Defer
+            && let Some(sql) = constraint.as_ref().and_then(|key| work.engine.defer(key))
+        {
+            work.run(sql).await?;
+        }
+    }
+    undo_references(work, decision, policy).await?;
+    for (place, opening) in decision.openings.clone() {
+        if opening == Opening::Null {
+            open_by_null(work, place).await?;
+        }
+    }
+    for step in decision.steps.iter().filter(|step| step.action == Action::Mask) {
+        let masked = work.mask(policy, step.place, key).await?;
+        check(work, step.place, "masked", masked, step.rows)?;
+    }
+    for step in decision.steps.iter().filter(|step| step.action == Action::Delete) {
+        let leaves = decision.openings.iter().find(|(edge, opening)| {
+            *opening == Opening::LeavesFirst && work.graph.edges[*edge].child == step.place
+        });
+        let deleted = match leaves {
+            Some((edge, _)) => delete_leaves_first(work, *edge).await?,
+            None => work.delete_keys(step.place).await?,
+        };
+        check(work, step.place, "deleted", deleted, step.rows)?;
+    }
+    for step in decision.steps.iter().filter(|step| step.action == Action::Null) {
+        let Some(keys) = &step.keys else { continue };
+        let (path, on) = (work.path(step.place), work.on_key(step.place, "c", "n")?);
+        let there = work
+            .count(format!("SELECT count(*) FROM {keys} n {} {path} c ON {on}", work.engine.join()))
+            .await?;
+        check(work, step.place, "kept", there, step.rows)?;
+    }
+    Ok(())
+}
+
+fn check<E: Engine>(
+    work: &Work<'_, E>,
+    place: usize,
+    done: &str,
+    rows: u64,
+    planned: u64,
+) -> Result<()> {
+    if rows == planned {
+        return Ok(());
+    }
+    let triggers = match work.table(place).triggers.as_slice() {
+        [] => String::new(),
+        names => format!("; its triggers are {}", names.join(", ")),
+    };
+    Err(Fault::system(format!(
+        "{}: {planned} rows should have been {done}, and {rows} were, so everything was undone{triggers}",
+        work.store(place)
+    ))
+    .into())
+}
+
+/// Nulls the references of rows that stay, or sets them to the policy's constants.
+async fn undo_references<E: Engine>(
+    work: &mut Work<'_, E>,
+    decision: &Decision,
+    policy: &Policy,
+) -> Result<()> {
+    for step in decision.steps.iter().filter(|step| step.action == Action::Null) {
+        let (Some(place), Some(keys)) = (step.edge, &step.keys) else { continue };
+        let edge = work.graph.edges[place].clone();
+        let mut statement = Statement::plain("");
+        let constants = work.constants(policy, &edge);
+        let by_database = constants.is_none() && work.sets_default(&edge);
+        if by_database {
+            continue;
+        }
+        let mut sets = Vec::new();
+        match constants {
+            Some(texts) => {
+                for (name, text) in edge.columns.iter().zip(texts) {
+                    let column = work.table(edge.child).column(name).cloned();
+                    let value = column.and_then(|column| work.engine.convert(&column, &text));
+                    let value = value.ok_or_else(|| {
+                        Fault::config(format!(
+                            "the policy's constant for `{name}` of {} is no value of that column",
+                            work.store(edge.child)
+                        ))
+                    })?;
+                    let parameter = statement.bind(work.engine.dialect(), value);
+                    sets.push(format!("{} = {parameter}", work.name(name)));
+                }
+            }
+            None => {
+                sets.extend(step.columns.iter().map(|name| format!("{} = NULL", work.name(name))))
+            }
+        }
+        let (key, k) = (work.bare_key(edge.child)?, work.temp_key(edge.child, None)?);
+        statement.text = format!(
+            "UPDATE {} SET {} WHERE ({key}) IN (SELECT {k} FROM {keys})",
+            work.path(edge.child),
+            sets.join(", ")
+        );
+        let changed = work.session.run(&statement).await?;
+        check(work, edge.child, "changed", changed, step.rows)?;
+    }
+    Ok(())
+}
+
+/// Nulls a reference of rows that go themselves, so that their circle is open.
+async fn open_by_null<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result<()> {
+    let edge = work.graph.edges[place].clone();
+    let columns = nullable_columns(&work.catalog, &edge);
+    let Some(first) = columns.first() else { return Ok(()) };
+    let sets: Vec<String> =
+        columns.iter().map(|column| format!("{} = NULL", work.name(&column.name))).collect();
+    let (key, k) = (work.bare_key(edge.child)?, work.temp_key(edge.child, None)?);
+    let sql = format!(
+        "UPDATE {} SET {} WHERE {} IS NOT NULL AND ({key}) IN (SELECT {k} FROM {} WHERE fate = 0)",
+        work.path(edge.child),
+        sets.join(", "),
+        work.name(&first.name),
+        key_table(edge.child)
+    );
+    work.run(sql).await?;
+    Ok(())
+}
+
+/// Deletes rows that refer to each other within their store, those first that nothing refers to.
+async fn delete_leaves_first<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result<u64> {
+    let edge = work.graph.edges[place].clone();
+    let (path, keys) = (work.path(edge.child), key_table(edge.child));
+    let (key, k) = (work.bare_key(edge.child)?, work.temp_key(edge.child, None)?);
+    let on_key = work.on_key(edge.parent, "p", "k")?;
+    let scratch = format!("manifold_s{}", edge.child);
+    let mut deleted = 0;
+    loop {
+        work.scratch(&scratch, edge.child, "").await?;
+        let on = work.on_rows(&edge, "p", "c");
+        let select = format!(
+            "SELECT {} FROM {keys} k {} {path} p ON {on_key} WHERE k.fate = 0 \
+             AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on})",
+            work.temp_key(edge.child, Some("k"))?,
+            work.engine.join()
+        );
+        if work.insert(&scratch, &k, &select).await? == 0 {
+            return Ok(deleted);
+        }
+        deleted += work
+            .run(format!("DELETE FROM {path} WHERE ({key}) IN (SELECT {k} FROM {scratch})"))
+            .await?;
+    }
+}
