@@ -63,6 +63,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
             generated: hidden > 1,
             default: row.get(3)?,
             length: length(&declared),
+            collation: collation(connection, name, &column),
             ..Column::new(column, &declared, type_of(&declared))
         });
     }
@@ -127,6 +128,13 @@ fn holds_null(
         }
     }
     Ok(false)
+}
+
+/// The collation of a table's column, where it is not the usual one, which compares bytes.
+fn collation(connection: &Connection, table: &str, column: &str) -> Option<String> {
+    let (_, name, ..) = connection.column_metadata(Some("main"), table, column).ok()?;
+    let name = name?.to_str().ok()?;
+    (!name.eq_ignore_ascii_case("binary")).then(|| name.to_owned())
 }
 
 /// The columns of each index, and of each that is unique and covers all rows.
@@ -213,6 +221,7 @@ fn on_change(words: &str) -> OnChange {
         "CASCADE" => OnChange::Cascade,
         "SET NULL" => OnChange::SetNull,
         "SET DEFAULT" => OnChange::SetDefault,
+        "RESTRICT" => OnChange::Restrict,
         _ => OnChange::Refuse,
     }
 }

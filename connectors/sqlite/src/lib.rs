@@ -2,15 +2,18 @@
 
 mod catalog;
 mod connection;
+mod erase;
 mod sample;
 mod table;
 mod values;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use protocol::silo::{Ability, Access, Silo, Store, Write};
+use protocol::config::Secret;
+use protocol::silo::{Ability, Access, Erase, Silo, Store, Write};
 use protocol::sql::catalog::Catalog;
 use protocol::{Deserialize, JsonSchema, Result, async_trait};
 use rusqlite::Connection;
@@ -40,6 +43,27 @@ pub struct Config {
     /// How many seconds you want to wait for a lock that another program holds.
     #[serde(default = "busy_timeout")]
     busy_timeout: u32,
+    /// # Erasure Policy
+    ///
+    /// What belongs to whom, what is masked and what is kept, as JSON or YAML text with the members
+    /// persons, relations, strategies and retain. A request may add to it.
+    #[serde(default)]
+    policy: Option<String>,
+    /// # Evidence Key
+    ///
+    /// A secret with which plans and evidence are sealed.
+    #[serde(default)]
+    evidence_key: Option<Secret>,
+}
+
+impl Config {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn busy(&self) -> Duration {
+        Duration::from_secs(self.busy_timeout.into())
+    }
 }
 
 fn busy_timeout() -> u32 {
@@ -66,7 +90,8 @@ impl Sqlite {
 impl Silo for Sqlite {
     type Config = Config;
     const NAME: &'static str = "SQLite";
-    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query, Ability::Write];
+    const ABILITIES: &'static [Ability] =
+        &[Ability::Read, Ability::Query, Ability::Delete, Ability::Plan, Ability::Write];
 
     async fn connect(config: Config, access: Access) -> Result<Sqlite> {
         let connection = connection::open(&config, access)?;
@@ -78,6 +103,10 @@ impl Silo for Sqlite {
     async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
         let rows = |table| Box::new(Rows { silo: self, table }) as Box<dyn Store + '_>;
         Ok(self.catalog.tables.iter().map(rows).collect())
+    }
+
+    fn eraser(&self) -> Option<&dyn Erase> {
+        Some(self)
     }
 
     fn writer(&self) -> Option<&dyn Write> {

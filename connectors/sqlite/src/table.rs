@@ -2,7 +2,7 @@
 
 use protocol::output::Output;
 use protocol::silo::{
-    Capabilities, Cursor, From, Query, Read, Sample, Schema, Store, StoreId, Subject,
+    Capabilities, Cursor, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 use protocol::sql::catalog::{Column, Table};
 use protocol::sql::order::{Order, Position};
@@ -41,7 +41,11 @@ impl Store for Rows<'_> {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::default().read(self).query(self)
+        let capabilities = Capabilities::default().read(self).query(self);
+        match self.table.kind {
+            Kind::Table => capabilities.erase(self.silo),
+            _ => capabilities,
+        }
     }
 }
 

@@ -186,7 +186,7 @@ pub(crate) fn to_state(value: &Bound) -> serde_json::Value {
 
 /// A parameter's value: what rusqlite knows, or text that is not UTF-8.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Bound {
+pub enum Bound {
     Value(Value),
     Text(Vec<u8>),
 }

@@ -66,6 +66,7 @@ INSERT INTO events
     SELECT i, i % 7, 'kind ' || (i % 3), '2024-01-01 ' || printf('%02d:%02d:00', i / 600, i / 10 % 60) FROM n;
 CREATE INDEX events_at ON events(at);
 
-CREATE VIEW adults AS SELECT id, email FROM people WHERE age >= 18;
+-- A view over records that no case deletes.
+CREATE VIEW elders AS SELECT id, email FROM people WHERE age > 100;
 CREATE VIRTUAL TABLE texts USING fts5(title, body);
 INSERT INTO texts VALUES ('a title', 'a body');
