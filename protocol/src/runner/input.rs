@@ -170,7 +170,7 @@ pub(super) fn request(
             ));
         }
         log::hide_word(&identifier.identifier_query);
-        identifiers.push((identifier, raw));
+        identifiers.push((identifier, on_one_line(raw)));
     }
     let mut members = file.policy;
     if let Some(path) = policy {
@@ -180,6 +180,16 @@ pub(super) fn request(
         members.extend(policy);
     }
     Ok(Request { identifiers, follow: follow || file.follow.unwrap_or(false), policy: members })
+}
+
+/// The same JSON without line breaks, which may stand between tokens of a file written for people
+/// and must not in a message.
+fn on_one_line(raw: Box<RawValue>) -> Box<RawValue> {
+    if !raw.get().contains(['\n', '\r']) {
+        return raw;
+    }
+    let line = raw.get().replace(['\n', '\r'], " ");
+    RawValue::from_string(line).expect("blanks for line breaks leave JSON what it is")
 }
 
 /// The last cursor of each store among the STATE lines of a `--state` file.
@@ -265,6 +275,19 @@ mod tests {
         }
         assert!(json("/no/such/file").unwrap_err().to_string().contains("there is no such file"));
         assert!(json("/").unwrap_err().to_string().contains("folder"));
+    }
+
+    #[test]
+    fn what_a_person_wrote_on_many_lines_goes_into_handles_on_one() {
+        let (_file, path) = file(
+            b"{\"identifiers\": [{\r\n \"schema_name\": \"t\",\n \"identifier\": \"email\",\n \"identifier_query\": \"a\\nb\"\n}]}",
+        );
+        let request = request(&path, &None, false).unwrap();
+        let (identifier, raw) = &request.identifiers[0];
+        assert_eq!(identifier.identifier_query, "a\nb");
+        assert!(!raw.get().contains(['\n', '\r']));
+        let again: Identifier = serde_json::from_str(raw.get()).unwrap();
+        assert_eq!(again.identifier_query, "a\nb");
     }
 
     #[test]
