@@ -282,11 +282,25 @@ impl Projection {
 
     /// Pushes a record. `more` are members that stand first and count as the record's own.
     pub fn push(&self, record: &RawValue, more: &[(&str, String)], out: &mut Output) -> Result<()> {
+        self.push_with(record, more, &[], out)
+    }
+
+    /// The same, with further members whose values are JSON already.
+    pub fn push_with(
+        &self,
+        record: &RawValue,
+        more: &[(&str, String)],
+        raw: &[(&str, &str)],
+        out: &mut Output,
+    ) -> Result<()> {
         out.row(|json| {
             let mut row = Row { of: self, json, seen: vec![false; self.members.len()], any: false };
             row.json.raw(b"{");
             for (name, value) in more {
                 row.member(name, |json, _| json.text(value));
+            }
+            for (name, value) in raw {
+                row.member(name, |json, kind| write(json, value, kind));
             }
             let mut deserializer = serde_json::Deserializer::from_str(record.get());
             deserializer.deserialize_map(&mut row).context("a record that is no JSON object")?;
