@@ -22,6 +22,8 @@ pub mod http;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use anyhow::{self, Context, Result, bail};
 pub use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! What SQL silos share: dialects, statements, types, the catalog, and reading in order.
+//! What SQL silos share: dialects, statements, types, the catalog, reading in order, and samples.
 //!
 //! A database brings its driver and its catalog queries, and writes its own rows straight into the
 //! output: there is no row, value or column trait here. Names are quoted and values are
@@ -8,5 +8,6 @@ pub mod catalog;
 pub mod dialect;
 pub mod erase;
 pub mod order;
+pub mod sample;
 pub mod statement;
 pub mod types;

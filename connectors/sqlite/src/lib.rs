@@ -3,7 +3,6 @@
 mod catalog;
 mod connection;
 mod erase;
-mod sample;
 mod table;
 mod values;
 mod write;

@@ -6,11 +6,11 @@ use protocol::silo::{
 };
 use protocol::sql::catalog::{Column, Table};
 use protocol::sql::order::{Order, Position};
+use protocol::sql::sample::{Random, choose};
 use protocol::sql::statement::{self, Statement};
 use protocol::{Context, Result, async_trait, log};
 use rusqlite::{Connection, params_from_iter};
 
-use crate::sample::{Random, choose};
 use crate::values::{Bound, Objects, SQLITE, from_state, identifier, to_state};
 use crate::{Sqlite, connection};
 

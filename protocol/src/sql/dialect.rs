@@ -13,6 +13,12 @@ pub struct Dialect {
     pub placeholder: fn(usize) -> String,
     /// The condition that a column equals a parameter, both given as SQL.
     pub equals: fn(column: &Column, name: &str, parameter: &str, matching: Matching) -> String,
+    /// What rows are ordered by that come in the order of a column, in an order that comparisons
+    /// with a parameter go by too, and best one that an index has.
+    pub ordered: fn(column: &Column, name: &str) -> String,
+    /// The condition that a row comes after (`>`), or not before (`>=`), the one in which what it
+    /// is ordered by has the parameters' values.
+    pub after: fn(ordered: &[String], than: &str, parameters: &[String]) -> String,
 }
 
 /// Standard SQL.
@@ -20,6 +26,14 @@ pub const ANSI: Dialect = Dialect {
     quote: ('"', '"'),
     placeholder: |_| "?".to_owned(),
     equals: |_, name, parameter, _| format!("{name} = {parameter}"),
+    ordered: |column, name| match &column.collation {
+        Some(collation) => format!("{name} COLLATE {}", ANSI.name(collation)),
+        None => name.to_owned(),
+    },
+    after: |ordered, than, parameters| match (ordered, parameters) {
+        ([one], [parameter]) => format!("{one} {than} {parameter}"),
+        _ => format!("({}) {than} ({})", ordered.join(", "), parameters.join(", ")),
+    },
 };
 
 impl Dialect {

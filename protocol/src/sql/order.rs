@@ -14,7 +14,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::catalog::Table;
+use super::catalog::{Column, Table};
 use super::dialect::Dialect;
 use super::statement::Statement;
 use crate::fault::Fault;
@@ -35,9 +35,9 @@ pub struct Position {
 pub struct Order {
     /// The columns, in order; empty where the table cannot be read in an order.
     pub by: Vec<String>,
-    /// The collation of each that has one of its own: the key must be compared as its index does,
-    /// or rows that only the index tells apart are passed over.
-    collations: Vec<Option<String>>,
+    /// The same: the key must be compared as its index does, or rows that only the index tells
+    /// apart are passed over.
+    columns: Vec<Column>,
     /// Those of them that may be null.
     nullable: Vec<String>,
     /// Whether the columns tell rows apart. Where they do not, a read on begins with the last
@@ -58,13 +58,12 @@ impl Order {
             by.push(cursor.to_owned());
         }
         by.extend(table.key.iter().filter(|name| Some(name.as_str()) != from.cursor).cloned());
-        let collations =
-            by.iter().map(|name| table.column(name).and_then(|column| column.collation.clone()));
-        let collations = collations.collect();
-        let nullable = by.iter().filter(|name| table.column(name).is_none_or(|c| c.nullable));
-        let nullable = nullable.cloned().collect();
+        let columns: Vec<Column> =
+            by.iter().filter_map(|name| table.column(name).cloned()).collect();
+        let nullable = columns.iter().filter(|column| column.nullable);
+        let nullable = nullable.map(|column| column.name.clone()).collect();
         let unique = !table.key.is_empty() || table.uniques.contains(&by);
-        Ok(Order { by, collations, nullable, unique })
+        Ok(Order { by, columns, nullable, unique })
     }
 
     /// Whether a read in this order can be taken up again.
@@ -99,22 +98,17 @@ impl Order {
         if self.by.is_empty() {
             return String::new();
         }
-        let names = self.by.iter().zip(&self.collations).map(|(name, collation)| match collation {
-            Some(collation) => {
-                format!("{} COLLATE {}", dialect.name(name), dialect.name(collation))
-            }
-            None => dialect.name(name),
-        });
-        let names: Vec<String> = names.collect();
+        let ordered: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| (dialect.ordered)(column, &dialect.name(&column.name)))
+            .collect();
         let mut conditions: Vec<String> = Vec::new();
         if let Some(values) = values {
             let parameters: Vec<String> =
                 values.into_iter().map(|value| statement.bind(dialect, value)).collect();
             let than = if self.unique { ">" } else { ">=" };
-            conditions.push(match (names.as_slice(), parameters.as_slice()) {
-                ([name], [parameter]) => format!("{name} {than} {parameter}"),
-                _ => format!("({}) {than} ({})", names.join(", "), parameters.join(", ")),
-            });
+            conditions.push((dialect.after)(&ordered, than, &parameters));
         }
         conditions
             .extend(self.nullable.iter().map(|name| format!("{} IS NOT NULL", dialect.name(name))));
@@ -123,7 +117,7 @@ impl Order {
             clause = format!(" WHERE {}", conditions.join(" AND "));
         }
         clause.push_str(" ORDER BY ");
-        clause.push_str(&names.join(", "));
+        clause.push_str(&ordered.join(", "));
         clause
     }
 

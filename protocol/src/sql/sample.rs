@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, and even enough to choose rows.
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
+    /// The numbers that `seed` begins.
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
@@ -19,7 +20,7 @@ impl Random {
     }
 
     /// A number below `bound`, which is above 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         // The high half of the product is even to within bound / 2^64.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
@@ -27,7 +28,7 @@ impl Random {
 
 /// `n` distinct numbers below `of`, in ascending order; all of them where there are no more.
 /// Floyd's algorithm: one draw for each.
-pub(crate) fn choose(random: &mut Random, n: usize, of: u64) -> BTreeSet<u64> {
+pub fn choose(random: &mut Random, n: usize, of: u64) -> BTreeSet<u64> {
     let n = u64::try_from(n).unwrap_or(u64::MAX);
     if n >= of {
         return (0..of).collect();
