@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) image: Option<String>,
     pub(crate) tag: Option<String>,
     pub(crate) documentation: Option<String>,
+    /// Named where it is not the image's own name.
+    connector: Option<String>,
     /// The foreign protocols that the connector has images for.
     pub(crate) wires: Vec<String>,
     /// Everything the entry says, known or not, in its order.
@@ -49,6 +51,7 @@ struct Known {
     docker_image: Option<String>,
     docker_tag: Option<String>,
     documentation_url: Option<String>,
+    connector: Option<String>,
     #[serde(default)]
     manual: bool,
     #[serde(default)]
@@ -80,6 +83,7 @@ impl Entry {
             image: known.docker_image,
             tag: known.docker_tag,
             documentation: known.documentation_url,
+            connector: known.connector,
             wires: known.wires,
             fields,
         })
@@ -87,6 +91,11 @@ impl Entry {
 
     /// The connector whose binary is in the image.
     pub(crate) fn connector(&self) -> Option<&str> {
+        self.connector.as_deref().or_else(|| self.integration())
+    }
+
+    /// What the image is named after: two integrations can be of one connector.
+    pub(crate) fn integration(&self) -> Option<&str> {
         self.image.as_deref().map(|image| image.strip_prefix(IMAGES).unwrap_or(image))
     }
 }
@@ -166,6 +175,13 @@ mod tests {
         let entries = parse(ENTRY).unwrap();
         assert_eq!(entries[0].connector(), Some("postgres"));
         assert_eq!(entries[0].fields["colour"], serde_json::json!({"of": ["elephants"]}));
+    }
+
+    #[test]
+    fn an_entry_can_name_a_connector_that_is_not_called_like_its_image() {
+        let entries = parse(&format!("{ENTRY}  connector: mysql\n")).unwrap();
+        assert_eq!(entries[0].connector(), Some("mysql"));
+        assert_eq!(entries[0].integration(), Some("postgres"));
     }
 
     #[test]

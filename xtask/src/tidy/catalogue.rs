@@ -37,7 +37,7 @@ pub(super) fn check(tree: &Tree, found: &mut Vec<Finding>) {
         }
     }
     for (name, id) in MONOID_IDS {
-        let ours = entries.iter().find(|entry| entry.connector() == Some(name));
+        let ours = entries.iter().find(|entry| entry.integration() == Some(name));
         if let Some(entry) = ours
             && entries.iter().all(|entry| entry.id != id)
         {
