@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod dialect;
 pub mod erase;
 pub mod order;
+pub mod record;
 pub mod sample;
 pub mod statement;
 pub mod types;

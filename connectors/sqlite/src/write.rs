@@ -1,8 +1,6 @@
 //! Takes records: makes tables from schemas, and inserts, upserts or replaces.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,11 +8,11 @@ use protocol::fault::Fault;
 use protocol::message::SchemaEntry;
 use protocol::silo::{Access, StoreId, UnknownColumns, Write, WriteMode, WriteOptions, Writing};
 use protocol::sql::catalog::{Column, Table};
+use protocol::sql::record::{Members, fits, word};
 use protocol::sql::types::Type;
 use protocol::{Context, Result, async_trait};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::values::SQLITE;
@@ -336,32 +334,6 @@ impl Target {
 /// Up to here every integer is a double.
 const EXACT: u64 = 1 << 53;
 
-/// Whether values of the type `from` can be stored in a column of the type `into` unchanged.
-fn fits(from: &Type, into: &Type) -> bool {
-    match (from, into) {
-        (from, into) if from == into => true,
-        (_, Type::Any) | (Type::Any, _) => true,
-        (Type::Integer, Type::Number) => true,
-        (Type::Boolean, Type::Integer) => true,
-        // Everything else that is spelled as a string, and documents.
-        (Type::Boolean | Type::Integer | Type::Number | Type::Bytes, Type::Text) => false,
-        (_, Type::Text) => true,
-        _ => false,
-    }
-}
-
-fn word(of: &Type) -> &'static str {
-    match of {
-        Type::Boolean => "true or false",
-        Type::Integer => "whole numbers",
-        Type::Number => "numbers",
-        Type::Decimal => "exact decimals",
-        Type::Bytes => "bytes",
-        Type::Json | Type::Array(_) => "documents",
-        _ => "text",
-    }
-}
-
 /// The declared type of a new column: one whose affinity changes no value.
 fn declaration(of: &Type) -> &'static str {
     match of {
@@ -373,36 +345,3 @@ fn declaration(of: &Type) -> &'static str {
         _ => "TEXT",
     }
 }
-
-/// The members of a record, in order, not looked into.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    fn of(record: &'a RawValue) -> serde_json::Result<Members<'a>> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-                let mut seen = HashSet::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    // Of two members of one name the last counts, as everywhere in JSON.
-                    if seen.insert(name.clone()) {
-                        members.push((name, value));
-                    } else if let Some(earlier) = members.iter_mut().find(|(n, _)| *n == name) {
-                        earlier.1 = value;
-                    }
-                }
-                Ok(Members(members))
-            }
-        }
-        serde_json::Deserializer::from_str(record.get()).deserialize_map(Collect)
-    }
-}
-
-/// A member's name, borrowed where it holds no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

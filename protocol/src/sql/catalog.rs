@@ -141,6 +141,12 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The sets of columns whose values are unique among the rows: the key, and others.
+    pub fn enforced(&self) -> impl Iterator<Item = &[String]> {
+        let key = Some(self.key.as_slice()).filter(|key| !key.is_empty());
+        key.into_iter().chain(self.uniques.iter().map(Vec::as_slice))
+    }
+
     /// What `discover` says of the table.
     pub fn schema(&self) -> silo::Schema {
         let mut properties = Map::new();
