@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: whole processes of ours beside those of the program that people use today.
 
 mod measure;
+mod mysql;
 mod sqlite;
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build::{self, Platform};
+use crate::services::Services;
 use crate::workspace::Workspace;
 use crate::{programs, screen};
 use measure::{Run, measure};
@@ -20,11 +22,13 @@ struct Suite {
     connector: &'static str,
     /// Programs that it takes.
     programs: &'static [&'static str],
+    /// Servers that it takes.
+    services: &'static [&'static str],
     /// Makes what the contests need in a folder, unless it is there, and lists them.
     contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
 }
 
-const SUITES: [Suite; 1] = [sqlite::SUITE];
+const SUITES: [Suite; 2] = [sqlite::SUITE, mysql::SUITE];
 
 /// One thing that is done, by us and perhaps by a peer.
 struct Contest {
@@ -41,6 +45,8 @@ struct Bench<'a> {
     binary: &'a Path,
     /// A folder that is kept from run to run.
     folder: &'a Path,
+    /// The variables that lead to the servers.
+    variables: &'a [(&'static str, String)],
 }
 
 /// The medians of one side of a contest.
@@ -69,9 +75,15 @@ pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
             workspace.connector(suite.connector)?,
             &Platform::new(None)?,
         )?;
+        let services = Services::get(suite.services.iter().copied(), false)?;
+        if let Some(missing) = services.missing().first() {
+            bail!("{}: {}: {}", suite.connector, missing.service, missing.why);
+        }
         let folder = workspace.target.join("bench").join(suite.connector);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        for mut contest in (suite.contests)(&Bench { binary: &binary, folder: &folder })? {
+        let variables = services.variables();
+        let bench = Bench { binary: &binary, folder: &folder, variables };
+        for mut contest in (suite.contests)(&bench)? {
             let rounds = rounds.unwrap_or(contest.rounds);
             screen::note(format_args!("{}: {}, {rounds} rounds", suite.connector, contest.name));
             rows.push(contest.hold(suite.connector, rounds)?);

@@ -10,7 +10,8 @@ use serde_json::json;
 use super::{Bench, Contest, Suite};
 use crate::workspace;
 
-pub(super) const SUITE: Suite = Suite { connector: "sqlite", programs: &["sqlite3"], contests };
+pub(super) const SUITE: Suite =
+    Suite { connector: "sqlite", programs: &["sqlite3"], services: &[], contests };
 
 /// A table of nine mixed columns, filled by numbers that look random and are the same every time.
 const USERS: &str = "
