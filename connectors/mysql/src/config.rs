@@ -1,0 +1,171 @@
+//! The form a person fills in, and connecting by it.
+
+use std::time::Duration;
+
+use protocol::config::Secret;
+use protocol::fault::Fault;
+use protocol::silo::Access;
+use protocol::tls::Mode;
+use protocol::{Deserialize, JsonSchema, Result, anyhow};
+
+use crate::driver::{self, Client, Login, Place};
+
+/// What a person fills in.
+#[derive(Deserialize, JsonSchema)]
+pub struct Config {
+    /// # Hostname
+    ///
+    /// The server you want to reach: a name or an address.
+    pub(crate) hostname: String,
+    /// # Port
+    ///
+    /// The port the server listens on.
+    #[schemars(extend("type" = "number", "default" = 3306))]
+    port: u16,
+    /// # Database
+    ///
+    /// The database you want.
+    pub(crate) database: String,
+    /// # Username
+    ///
+    /// The user you want to connect as.
+    username: String,
+    /// # Password
+    ///
+    /// The user's password.
+    password: Secret,
+    /// # All Databases
+    ///
+    /// Whether you want all databases of the server that the user may see, and not only the one
+    /// above.
+    #[serde(default)]
+    pub(crate) all_databases: bool,
+    /// # Tables
+    ///
+    /// The tables and views you want, as patterns of a name (`orders`) or of database and name
+    /// (`shop.*`): `*` stands for any characters, and a pattern that begins with `!` excludes.
+    /// Leave it empty for all.
+    #[serde(default)]
+    pub(crate) tables: Vec<String>,
+    /// # SSL Mode
+    ///
+    /// How the connection is encrypted: disable, prefer, require, verify-ca or verify-full.
+    #[serde(default)]
+    #[schemars(extend("default" = "prefer"))]
+    sslmode: Option<String>,
+    /// # SSL Root Certificate
+    ///
+    /// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
+    /// PEM text itself. Leave it empty for the public ones.
+    #[serde(default)]
+    sslrootcert: Option<String>,
+    /// # Connect Timeout
+    ///
+    /// How many seconds you want to wait for a connection.
+    #[serde(default = "connect_timeout")]
+    connect_timeout: u32,
+    /// # Statement Timeout
+    ///
+    /// How many seconds a statement may take. 0 is no limit.
+    #[serde(default)]
+    statement_timeout: u32,
+    /// # Lock Timeout
+    ///
+    /// How many seconds you want to wait for a lock that somebody else holds.
+    #[serde(default = "lock_timeout")]
+    lock_timeout: u32,
+    /// # Read Only
+    ///
+    /// Whether deleting and writing are refused.
+    #[serde(default)]
+    read_only: bool,
+}
+
+fn connect_timeout() -> u32 {
+    30
+}
+
+fn lock_timeout() -> u32 {
+    60
+}
+
+/// Strict, so that nothing is cut off or rounded; and all that a column can hold may be written,
+/// zero dates and 0 in a column that counts up among them.
+const SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,\
+                        NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO";
+
+/// Collations in which only the same is equal: MariaDB's, MySQL's, and that of older servers.
+const EXACT: [&str; 3] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_bin"];
+
+impl Config {
+    /// A connection of its own, in a session that is the same on every server.
+    pub(crate) fn connect(&self, access: Access) -> Result<Client> {
+        if access == Access::Write && self.read_only {
+            return Err(Fault::config(
+                "the configuration says `read_only`, so nothing is deleted or written",
+            )
+            .into());
+        }
+        self.session(access).map_err(|error| self.explain(error))
+    }
+
+    fn session(&self, access: Access) -> Result<Client> {
+        let mode = self.sslmode.as_deref().unwrap_or("prefer");
+        let mode = Mode::named(mode).ok_or_else(|| {
+            Fault::config(format!(
+                "`sslmode` is {mode}; it can be disable, prefer, require, verify-ca or verify-full"
+            ))
+        })?;
+        let login = Login {
+            host: &self.hostname,
+            user: &self.username,
+            password: self.password.reveal(),
+            database: Some(self.database.as_str()).filter(|name| !name.is_empty()),
+            mode,
+            tls: mode.config(self.sslrootcert.as_deref())?,
+        };
+        let timeout = Duration::from_secs(self.connect_timeout.max(1).into());
+        let mut client = Client::connect(self.port, &login, timeout)?;
+        // What constants are compared by among themselves. MariaDB takes two expressions that differ
+        // by constants that are equal in it for one, and would leave one of two identifiers out.
+        let named = EXACT.iter().find_map(|collation| {
+            client.run(&format!("SET NAMES utf8mb4 COLLATE {collation}")).ok()
+        });
+        if named.is_none() {
+            client.run("SET NAMES utf8mb4")?;
+        }
+        client.run(&format!(
+            "SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', sql_auto_is_null = 0, \
+             sql_safe_updates = 0, sql_big_selects = 1, sql_select_limit = DEFAULT, \
+             foreign_key_checks = 1, unique_checks = 1, net_write_timeout = 86400, \
+             lock_wait_timeout = {0}, innodb_lock_wait_timeout = {0}",
+            self.lock_timeout.max(1)
+        ))?;
+        if self.statement_timeout > 0 {
+            let seconds = self.statement_timeout;
+            // MariaDB's name for it, or MySQL's, which counts in milliseconds.
+            let mariadb = client.run(&format!("SET SESSION max_statement_time = {seconds}"));
+            if mariadb.is_err() {
+                client.run(&format!("SET SESSION max_execution_time = {seconds}000"))?;
+            }
+        }
+        client.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+        if access == Access::Read {
+            // Whatever is read comes from one state of the database.
+            client.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
+        }
+        Ok(client)
+    }
+
+    /// A failure with its cause and what to do about it.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let place = Place {
+            host: &self.hostname,
+            port: self.port,
+            user: &self.username,
+            lock_timeout: self.lock_timeout,
+            statement_timeout: self.statement_timeout,
+        };
+        driver::explain(error, &place)
+    }
+}
