@@ -41,17 +41,23 @@ impl Spelling {
 pub struct Json<'a> {
     out: &'a mut Vec<u8>,
     spelling: Spelling,
+    nulled: u64,
 }
 
 impl<'a> Json<'a> {
     /// A writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, spelling: Spelling) -> Json<'a> {
-        Json { out, spelling }
+        Json { out, spelling, nulled: 0 }
     }
 
     /// The spelling of the run.
     pub fn spelling(&self) -> Spelling {
         self.spelling
+    }
+
+    /// How many numbers were not finite and became null.
+    pub(crate) fn nulled(&self) -> u64 {
+        self.nulled
     }
 
     /// Bytes that are JSON already: a key made earlier, punctuation, a value of a driver.
@@ -100,6 +106,7 @@ impl<'a> Json<'a> {
 
     /// A number that is not finite: NaN, or an infinity of either sign.
     pub fn non_finite(&mut self, nan: bool, negative: bool) {
+        self.nulled += u64::from(self.spelling.non_finite == NonFinite::Null);
         let text: &[u8] = match (self.spelling.non_finite, nan, negative) {
             (NonFinite::Null, ..) => b"null",
             (NonFinite::Text, true, _) => b"\"NaN\"",

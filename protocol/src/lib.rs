@@ -15,6 +15,7 @@ pub mod output;
 pub mod runner;
 pub mod select;
 pub mod silo;
+mod wire;
 
 #[cfg(feature = "http")]
 pub mod http;

@@ -33,8 +33,11 @@ pub enum Style {
     Text,
 }
 
+/// Writes one line; what it is given is scrubbed and holds no line break.
+pub(crate) type Printer = Box<dyn Fn(Level, &str) + Send + Sync>;
+
 struct Settings {
-    style: Style,
+    print: Printer,
     debug: bool,
 }
 
@@ -43,7 +46,12 @@ static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Chooses the style, once, before the first line; later calls change nothing.
 pub(crate) fn start(style: Style, debug: bool) {
-    SETTINGS.get_or_init(|| Settings { style, debug });
+    start_with(Box::new(move |level, message| to_stderr(&spelled(style, level, message))), debug);
+}
+
+/// The same with lines of another form, or that go elsewhere.
+pub(crate) fn start_with(print: Printer, debug: bool) {
+    SETTINGS.get_or_init(|| Settings { print, debug });
 }
 
 /// Strikes `value` out of every line from now on. Values below four bytes stay: they would take
@@ -96,8 +104,15 @@ pub fn debug(message: impl Display) {
 fn line(level: Level, message: &str) {
     // A store's name may hold a line break; a line of the log holds none.
     let message = scrub(message).replace(['\n', '\r', '\t'], " ");
-    let style = SETTINGS.get().map_or(Style::Json, |settings| settings.style);
-    let mut bytes = match style {
+    match SETTINGS.get() {
+        Some(settings) => (settings.print)(level, &message),
+        None => to_stderr(&spelled(Style::Json, level, &message)),
+    }
+}
+
+/// A line as a style has it, without its end.
+fn spelled(style: Style, level: Level, message: &str) -> Vec<u8> {
+    match style {
         Style::Json => {
             #[derive(Serialize)]
             struct Line<'a> {
@@ -109,7 +124,7 @@ fn line(level: Level, message: &str) {
                 message: &'a str,
                 level: Level,
             }
-            let line = Line { r#type: "LOG", log: Log { message: &message, level } };
+            let line = Line { r#type: "LOG", log: Log { message, level } };
             serde_json::to_vec(&line).unwrap_or_default()
         }
         Style::Text => {
@@ -122,8 +137,11 @@ fn line(level: Level, message: &str) {
             // A progress line may stand on this row of the terminal: clear it.
             format!("\r\x1b[K{word}{message}").into_bytes()
         }
-    };
-    bytes.push(b'\n');
+    }
+}
+
+/// Writes a line and its end to stderr.
+pub(crate) fn to_stderr(line: &[u8]) {
     // One write a line; where stderr itself is gone there is nobody left to tell.
-    drop(std::io::stderr().lock().write_all(&bytes));
+    drop(std::io::stderr().lock().write_all(&[line, b"\n"].concat()));
 }

@@ -68,7 +68,19 @@ impl Sink {
 
     /// Writes whole lines.
     pub fn write(&self, lines: &[u8]) -> Result<()> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(&mut **self.lock(), lines)
+    }
+
+    /// Writes lines that are made while nobody else writes, so that what they say of several
+    /// stores is so where they stand.
+    pub(crate) fn write_made(&self, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+        let mut writer = self.lock();
+        let lines = make()?;
+        self.put(&mut **writer, &lines)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.closing.load(Ordering::Acquire) {
             drop(writer);
             // The process ends any moment, and nothing may be written before it does.
@@ -76,6 +88,10 @@ impl Sink {
                 std::thread::park();
             }
         }
+        writer
+    }
+
+    fn put(&self, writer: &mut (dyn Write + Send), lines: &[u8]) -> Result<()> {
         let done = if self.lines_alone {
             lines.split_inclusive(|&byte| byte == b'\n').try_for_each(|line| writer.write_all(line))
         } else {
@@ -112,7 +128,8 @@ impl Sink {
     }
 }
 
-fn line(message: &Message) -> Result<Vec<u8>> {
+/// A message and its line end.
+pub(crate) fn line(message: &impl Serialize) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message).context("writing a message")?;
     line.push(b'\n');
     Ok(line)
@@ -127,9 +144,30 @@ pub struct Frame {
     pub after: Vec<u8>,
 }
 
-impl Frame {
-    /// The native RECORD message of a store.
-    pub fn native(store: &StoreId) -> Frame {
+/// What a protocol makes of a run's records, states and progress.
+pub trait Form: Send + Sync {
+    /// The bytes around each record of a store. Asked for anew for every buffer, so that a time in
+    /// them is about that of the records.
+    fn frame(&self, store: &StoreId) -> Frame;
+
+    /// How values are written that JSON has no single form for.
+    fn spelling(&self) -> Spelling;
+
+    /// The lines that say that `cursor` covers all records of a store so far, `records` of which
+    /// came since the last time; none where it need not be said. Nobody else writes meanwhile, so
+    /// this must not log.
+    fn state(&self, store: &StoreId, cursor: &Cursor, records: u64) -> Result<Vec<u8>>;
+
+    /// The lines that say how far a read is; none where the protocol has no word for it.
+    fn progress(&self, progress: &Progress) -> Result<Vec<u8>>;
+}
+
+/// The native protocol's form.
+#[derive(Debug, Clone, Copy)]
+pub struct Native;
+
+impl Form for Native {
+    fn frame(&self, store: &StoreId) -> Frame {
         let mut before = br#"{"type":"RECORD","record":{"schema_name":"#.to_vec();
         let mut json = Json::new(&mut before, Spelling::NATIVE);
         json.text(&store.name);
@@ -139,6 +177,20 @@ impl Frame {
         }
         json.raw(br#","record_type":"RECORD","data":"#);
         Frame { before, after: b"}}\n".to_vec() }
+    }
+
+    fn spelling(&self) -> Spelling {
+        Spelling::NATIVE
+    }
+
+    fn state(&self, store: &StoreId, cursor: &Cursor, _: u64) -> Result<Vec<u8>> {
+        let StoreId { group, name } = store.clone();
+        let state = State { schema_name: name, schema_group: group, cursor: cursor.0.clone() };
+        line(&Message::State { state })
+    }
+
+    fn progress(&self, progress: &Progress) -> Result<Vec<u8>> {
+        line(&Message::Progress { progress: progress.clone() })
     }
 }
 
@@ -158,27 +210,34 @@ pub struct Shape {
 pub struct Outputs {
     sink: Arc<Sink>,
     shape: Arc<Shape>,
+    form: Arc<dyn Form>,
 }
 
 impl Outputs {
-    /// Outputs that write to `sink`.
+    /// Outputs that write native messages to `sink`.
     pub fn new(sink: Arc<Sink>, shape: Shape) -> Outputs {
-        Outputs { sink, shape: Arc::new(shape) }
+        Outputs::formed(sink, shape, Arc::new(Native))
+    }
+
+    /// Outputs that write another protocol's messages.
+    pub fn formed(sink: Arc<Sink>, shape: Shape, form: Arc<dyn Form>) -> Outputs {
+        Outputs { sink, shape: Arc::new(shape), form }
     }
 
     /// The output of one store.
     pub fn store(&self, store: StoreId) -> Output {
-        let frame = Frame::native(&store);
         Output {
             sink: Arc::clone(&self.sink),
             shape: Arc::clone(&self.shape),
-            frame,
-            spelling: Spelling::NATIVE,
+            form: Arc::clone(&self.form),
+            frame: self.form.frame(&store),
+            spelling: self.form.spelling(),
             store,
             chosen: None,
             buffer: Vec::with_capacity(FULL + 4096),
-            records: Arc::new(AtomicU64::new(0)),
+            counts: Arc::default(),
             unseen: 0,
+            nulled: 0,
             since_checkpoint: 0,
             bytes_since_checkpoint: 0,
             total: None,
@@ -191,6 +250,7 @@ impl Outputs {
 pub struct Output {
     sink: Arc<Sink>,
     shape: Arc<Shape>,
+    form: Arc<dyn Form>,
     frame: Frame,
     spelling: Spelling,
     store: StoreId,
@@ -198,13 +258,25 @@ pub struct Output {
     chosen: Option<Arc<[String]>>,
     buffer: Vec<u8>,
     /// Shared by the parts of a store that is read side by side.
-    records: Arc<AtomicU64>,
-    /// Records pushed that are not in `records` yet.
+    counts: Arc<Counts>,
+    /// Records pushed that are not in `counts` yet.
     unseen: u64,
+    /// Numbers that became null and are not in `counts` yet.
+    nulled: u64,
     since_checkpoint: u64,
     bytes_since_checkpoint: usize,
     total: Option<u64>,
     last_progress: Instant,
+}
+
+/// What was written of one store.
+#[derive(Default)]
+struct Counts {
+    records: AtomicU64,
+    /// How many of them the last checkpoint covered.
+    covered: AtomicU64,
+    /// Numbers that are not finite, written as null.
+    nulled: AtomicU64,
 }
 
 impl Output {
@@ -225,7 +297,8 @@ impl Output {
             return self.push_chosen(&whole);
         }
         self.framed(|buffer, _| {
-            serde_json::to_writer(&mut *buffer, record).context("writing a record")
+            serde_json::to_writer(&mut *buffer, record).context("writing a record")?;
+            Ok(0)
         })
     }
 
@@ -236,7 +309,7 @@ impl Output {
         }
         self.framed(|buffer, _| {
             on_one_line(buffer, record.get().as_bytes());
-            Ok(())
+            Ok(0)
         })
     }
 
@@ -259,23 +332,31 @@ impl Output {
                 on_one_line(buffer, value.get().as_bytes());
             }
             buffer.push(b'}');
-            Ok(())
+            Ok(0)
         })
     }
 
     /// Pushes a record that `write` writes: one JSON object. If it fails, nothing of it stays.
     #[inline]
     pub fn row(&mut self, write: impl FnOnce(&mut Json<'_>) -> Result<()>) -> Result<()> {
-        self.framed(|buffer, spelling| write(&mut Json::new(buffer, spelling)))
+        self.framed(|buffer, spelling| {
+            let mut json = Json::new(buffer, spelling);
+            write(&mut json)?;
+            Ok(json.nulled())
+        })
     }
 
+    /// Pushes what `write` writes and returns how many numbers it had to write as null.
     #[inline]
-    fn framed(&mut self, write: impl FnOnce(&mut Vec<u8>, Spelling) -> Result<()>) -> Result<()> {
+    fn framed(&mut self, write: impl FnOnce(&mut Vec<u8>, Spelling) -> Result<u64>) -> Result<()> {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&self.frame.before);
-        if let Err(error) = write(&mut self.buffer, self.spelling) {
-            self.buffer.truncate(start);
-            return Err(error);
+        match write(&mut self.buffer, self.spelling) {
+            Ok(nulled) => self.nulled += nulled,
+            Err(error) => {
+                self.buffer.truncate(start);
+                return Err(error);
+            }
         }
         self.buffer.extend_from_slice(&self.frame.after);
         self.unseen += 1;
@@ -301,9 +382,12 @@ impl Output {
         if self.buffer.capacity() > LARGE {
             self.buffer.shrink_to(FULL + 4096);
         }
-        self.records.fetch_add(self.unseen, Ordering::Relaxed);
+        self.counts.records.fetch_add(self.unseen, Ordering::Relaxed);
         self.sink.records.fetch_add(self.unseen, Ordering::Relaxed);
         self.unseen = 0;
+        self.counts.nulled.fetch_add(self.nulled, Ordering::Relaxed);
+        self.nulled = 0;
+        self.frame = self.form.frame(&self.store);
         if self.shape.checkpoint.is_some() && self.last_progress.elapsed() >= PROGRESS_EVERY {
             self.progress()?;
         }
@@ -325,10 +409,10 @@ impl Output {
         if self.shape.checkpoint.is_none() {
             return Ok(());
         }
-        let StoreId { group, name } = self.store.clone();
-        let state = State { schema_name: name, schema_group: group, cursor: cursor.0.clone() };
-        self.buffer.extend_from_slice(&line(&Message::State { state })?);
-        self.flush()
+        self.flush()?;
+        let records = self.counts.records.load(Ordering::Relaxed);
+        let news = records - self.counts.covered.swap(records, Ordering::Relaxed);
+        self.sink.write_made(|| self.form.state(&self.store, cursor, news))
     }
 
     /// Says how many records there are, where that is known or estimated.
@@ -352,13 +436,15 @@ impl Output {
         Output {
             sink: Arc::clone(&self.sink),
             shape: Arc::clone(&self.shape),
+            form: Arc::clone(&self.form),
             frame: self.frame.clone(),
             spelling: self.spelling,
             store: self.store.clone(),
             chosen: self.chosen.clone(),
             buffer: Vec::with_capacity(FULL + 4096),
-            records: Arc::clone(&self.records),
+            counts: Arc::clone(&self.counts),
             unseen: 0,
+            nulled: 0,
             since_checkpoint: 0,
             bytes_since_checkpoint: 0,
             total: self.total,
@@ -372,7 +458,14 @@ impl Output {
         if self.shape.checkpoint.is_some() {
             self.progress()?;
         }
-        Ok(self.records.load(Ordering::Relaxed))
+        let nulled = self.counts.nulled.load(Ordering::Relaxed);
+        if nulled > 0 {
+            log::warn(format_args!(
+                "{}: {nulled} numbers are NaN or infinite, which this protocol cannot say, and are null",
+                self.store
+            ));
+        }
+        Ok(self.counts.records.load(Ordering::Relaxed))
     }
 
     fn progress(&mut self) -> Result<()> {
@@ -380,10 +473,11 @@ impl Output {
         let progress = Progress {
             schema_name: self.store.name.clone(),
             schema_group: self.store.group.clone(),
-            records: self.records.load(Ordering::Relaxed),
+            records: self.counts.records.load(Ordering::Relaxed),
             total: self.total,
         };
-        self.sink.message(&Message::Progress { progress })
+        let lines = self.form.progress(&progress)?;
+        if lines.is_empty() { Ok(()) } else { self.sink.write(&lines) }
     }
 
     /// The folder that [`Output::file`] names are relative to.

@@ -16,12 +16,13 @@
 //! a Monoid host discards all results of a run that ends otherwise, and repeats deletes.
 
 mod arguments;
-mod input;
-mod reading;
+pub(crate) mod input;
+pub(crate) mod reading;
 mod requests;
-mod terminal;
-mod writing;
+pub(crate) mod terminal;
+pub(crate) mod writing;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use crate::log;
 use crate::message::{Message, Spec, Validate, ValidateStatus};
 use crate::output::{Outputs, ReaderGone, Shape, Sink};
 use crate::silo::{Access, Silo};
-use crate::{config, silo};
+use crate::{config, silo, wire};
 
 use arguments::Command;
 use input::Unreadable;
@@ -56,9 +57,21 @@ impl End {
 
 /// Runs the connector binary of a silo: what its `main` returns.
 pub fn main<S: Silo>() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    match wire::choose(words, std::env::var_os(wire::VARIABLE), arguments::is_command) {
+        Ok((Some(wire), words)) => wire::serve::<S>(wire, words),
+        Ok((None, words)) => native::<S>(&words),
+        Err(error) => {
+            log::error(format_args!("{error} (--help lists what there is)"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn native<S: Silo>(words: &[OsString]) -> ExitCode {
     let terminal = Terminal::look();
-    log::start(terminal.style(), std::env::args().any(|argument| argument == "--verbose"));
-    let arguments = match arguments::parse(S::NAME) {
+    log::start(terminal.style(), words.iter().any(|word| word == "--verbose"));
+    let arguments = match arguments::parse(S::NAME, words) {
         Ok(arguments) => arguments,
         Err(code) => {
             terminal.linger();

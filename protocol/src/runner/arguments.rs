@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::log;
 use crate::silo::{UnknownColumns, WriteMode};
+use crate::wire;
 
 const AFTER: &str = "\
 Every FILE may be - for standard input, once. Messages are JSON, one a line, on standard output;
@@ -15,7 +17,7 @@ Exit status: 0 done; 1 failed as a whole; 2 usage or unreadable input, nothing w
 3 ended, but something failed or was skipped.";
 
 #[derive(Debug, Parser)]
-#[command(version, infer_long_args = true, after_help = AFTER, subcommand_required = true)]
+#[command(version, infer_long_args = true, subcommand_required = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -190,12 +192,18 @@ pub(super) struct Write {
     pub(super) columns: UnknownColumns,
 }
 
+/// Whether a word is a command of the native protocol.
+pub(super) fn is_command(word: &str) -> bool {
+    Arguments::command().find_subcommand(word).is_some()
+}
+
 /// The arguments of this process; a usage error is said and is status 2.
-pub(super) fn parse(name: &str) -> Result<Arguments, ExitCode> {
+pub(super) fn parse(name: &str, words: &[OsString]) -> Result<Arguments, ExitCode> {
     let about = format!("The Manifold connector for {name}");
-    let command = Arguments::command().about(about);
+    let after = format!("{AFTER}\n\n{}", wire::HELP);
+    let command = Arguments::command().about(about).after_help(after);
     let parsed = command
-        .try_get_matches_from(std::env::args_os())
+        .try_get_matches_from(words)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
         Ok(arguments) => {

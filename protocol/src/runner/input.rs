@@ -26,7 +26,7 @@ const LONGEST_IDENTIFIER: usize = 64 * 1024;
 
 /// An input that cannot be read or understood: nothing was done, and the status is 2.
 #[derive(Debug)]
-pub(super) struct Unreadable(String);
+pub(crate) struct Unreadable(String);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,9 +69,15 @@ fn open(path: &str) -> Result<Box<dyn Read>, Unreadable> {
     Ok(Box::new(file))
 }
 
-fn text(path: &str) -> Result<String, Unreadable> {
+/// The whole text, which may be empty.
+pub(crate) fn plain_text(path: &str) -> Result<String, Unreadable> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text).map_err(|error| unreadable(path, reason(&error)))?;
+    Ok(text)
+}
+
+fn text(path: &str) -> Result<String, Unreadable> {
+    let text = plain_text(path)?;
     if text.trim().is_empty() {
         return Err(unreadable(path, "it is empty, and should hold a JSON object"));
     }
@@ -96,7 +102,7 @@ fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Unreadable> {
 }
 
 /// A JSON value.
-pub(super) fn json(path: &str) -> Result<Value, Unreadable> {
+pub(crate) fn json(path: &str) -> Result<Value, Unreadable> {
     parse(path, &text(path)?)
 }
 

@@ -16,7 +16,7 @@ use crate::output::{Outputs, ReaderGone, Sink};
 use crate::silo::{Cursor, From, Sample, Silo, Store, StoreId};
 
 /// Says that something with a store failed, unless it is only that nobody reads any more.
-pub(super) fn say(store: &StoreId, error: anyhow::Error) -> Result<()> {
+pub(crate) fn say(store: &StoreId, error: anyhow::Error) -> Result<()> {
     if error.chain().any(|part| part.is::<ReaderGone>()) {
         return Err(error);
     }
@@ -147,7 +147,7 @@ pub(super) async fn read<S: Silo>(
             let id = choice.id();
             let read = read_one(stores, &choice, states.get(&id), arguments.parallel, outputs);
             match read.await {
-                Ok(()) => Ok(false),
+                Ok(_) => Ok(false),
                 Err(error) => say(&id, error).map(|()| true),
             }
         }
@@ -160,13 +160,14 @@ pub(super) async fn read<S: Silo>(
     Ok(End::missed(missed))
 }
 
-async fn read_one(
+/// Reads one store, all of it or from a cursor, and returns how many records there were.
+pub(crate) async fn read_one(
     stores: &[Box<dyn Store + '_>],
     choice: &ChosenStore,
     since: Option<&Cursor>,
     parallel: usize,
     outputs: &Outputs,
-) -> Result<()> {
+) -> Result<u64> {
     let id = choice.id();
     let store = find(stores, &id).ok_or_else(unknown)?;
     let reader = store
@@ -188,5 +189,5 @@ async fn read_one(
     let records = out.finish()?;
     read?;
     log::info(format_args!("{id}: {records} records"));
-    Ok(())
+    Ok(records)
 }

@@ -27,14 +27,14 @@ const LAST_WRITE: Duration = Duration::from_millis(800);
 
 /// What stdout and stderr are.
 #[derive(Clone, Copy)]
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     stdout: bool,
     stderr: bool,
     started: Instant,
 }
 
 impl Terminal {
-    pub(super) fn look() -> Terminal {
+    pub(crate) fn look() -> Terminal {
         Terminal {
             stdout: std::io::stdout().is_terminal(),
             stderr: std::io::stderr().is_terminal(),
@@ -60,7 +60,7 @@ impl Terminal {
         self.shared().then_some(LONGEST_LINE)
     }
 
-    pub(super) fn sink(self) -> Result<Sink> {
+    pub(crate) fn sink(self) -> Result<Sink> {
         // Not `Stdout`: it would look for line ends in every buffer once more.
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().context("opening stdout")?;
         Ok(Sink::new(Box::new(File::from(stdout)), self.stdout))
@@ -117,13 +117,25 @@ impl Display {
 
 /// Ends the process on SIGTERM and SIGINT, within a second, after the line being written: status
 /// 143 and 130. What a transaction had not committed is rolled back by its database.
-pub(super) fn end_on_signals(sink: Arc<Sink>) {
+pub(crate) fn end_on_signals(sink: Arc<Sink>) {
+    end_on_signals_with(sink, |signal| (Vec::new(), 128 + signal));
+}
+
+/// The same with last lines, and a status of its own.
+pub(crate) fn end_on_signals_with(
+    sink: Arc<Sink>,
+    last: impl FnOnce(i32) -> (Vec<u8>, i32) + Send + 'static,
+) {
     let Ok(mut signals) = Signals::new([SIGTERM, SIGINT]) else { return };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // Held until the process is gone, so that no line is cut.
-            let _closed = sink.close(LAST_WRITE);
-            std::process::exit(128 + signal);
+            let mut closed = sink.close(LAST_WRITE);
+            let (lines, status) = last(signal);
+            if let Some(writer) = &mut closed {
+                drop(writer.write_all(&lines));
+            }
+            std::process::exit(status);
         }
     });
 }

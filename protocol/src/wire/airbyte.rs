@@ -1,0 +1,184 @@
+//! Airbyte, version 0.2 of its protocol: what a source and a destination print.
+//!
+//! | ours | Airbyte's |
+//! | --- | --- |
+//! | `spec`, its form | SPEC; `secret` is `airbyte_secret` |
+//! | `validate` | `check`: CONNECTION_STATUS, and exit status 0 either way |
+//! | `discover` | CATALOG; a store's group is the namespace |
+//! | RECORD | RECORD, with the time in whole milliseconds |
+//! | STATE | STATE of one stream; our cursor is `cursor` in its `stream_state` |
+//! | PROGRESS with a total | TRACE ESTIMATE |
+//! | CONFIG | CONTROL with the whole configuration |
+//! | LOG on stderr | LOG on stdout |
+//! | a failure | TRACE ERROR with its kind, and exit status 1 |
+//!
+//! A stream with a key has a cursor that the source defines; one without a key but with something
+//! to go by has a default cursor. Never both: clients take that for permission to replace what
+//! they have by what is new. A stream with neither is read in full, also where an incremental read
+//! is asked for, which is said.
+//!
+//! Files among the records, global states, and data sent past stdout have no place here. Times of
+//! day are plain strings, because a type for them loses fractions and offsets in destinations.
+
+mod schema;
+pub(super) mod source;
+mod state;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Error, Result};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::now;
+use crate::config::{self, Secret};
+use crate::fault::{self, Cause, Fault};
+use crate::log::{self, Level};
+use crate::output::{ReaderGone, Sink, line};
+use crate::runner::terminal::{self, Terminal};
+use crate::silo::{Access, Silo};
+
+/// How long `check` waits for an answer: the platform gives up soon after.
+const CHECK: std::time::Duration = std::time::Duration::from_secs(25);
+
+/// Which stream a message is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Descriptor {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+}
+
+/// A catalog as a user configured it.
+#[derive(Debug, Deserialize)]
+struct Configured {
+    streams: Vec<ConfiguredStream>,
+}
+
+/// A stream of it.
+#[derive(Debug, Deserialize)]
+struct ConfiguredStream {
+    stream: Stream,
+    sync_mode: SyncMode,
+    #[serde(default)]
+    cursor_field: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stream {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    #[serde(default)]
+    json_schema: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SyncMode {
+    FullRefresh,
+    Incremental,
+}
+
+/// Reads a command line; what is wrong with it goes to stderr, and the status is 2.
+fn parse<T: Parser>(words: &[OsString]) -> Result<T, ExitCode> {
+    T::try_parse_from(words).map_err(|error| {
+        // A closed pipe ends the help quietly.
+        drop(error.print());
+        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    })
+}
+
+/// Opens stdout, and sends log lines and signals the ways this protocol wants.
+fn start(debug: bool) -> Result<Arc<Sink>, ExitCode> {
+    let sink = Terminal::look().sink().map(Arc::new).map_err(|error| {
+        log::error(fault::line(&error));
+        ExitCode::FAILURE
+    })?;
+    let out = Arc::clone(&sink);
+    let print = move |level: Level, message: &str| {
+        if let Ok(line) = line(&json!({"type": "LOG", "log": {"level": level, "message": message}}))
+        {
+            // Where nobody reads stdout the run learns it from its own messages.
+            drop(out.write(&line));
+        }
+    };
+    log::start_with(Box::new(print), debug);
+    terminal::end_on_signals(Arc::clone(&sink));
+    Ok(sink)
+}
+
+/// The exit status of a run that ended so.
+fn end(sink: &Sink, result: Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if error.chain().any(|part| part.is::<ReaderGone>()) => ExitCode::from(141),
+        Err(error) => {
+            // Nobody is left to tell where this fails.
+            drop(sink.write_made(|| line(&trace_error(&error, None))));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// TRACE ERROR.
+fn trace_error(error: &Error, stream: Option<&Descriptor>) -> Value {
+    let failure = match cause(error) {
+        Cause::Config => "config_error",
+        Cause::Transient => "transient_error",
+        Cause::System => "system_error",
+    };
+    let message = log::scrub(&fault::line(error));
+    let mut members = json!({"message": message, "failure_type": failure});
+    if let Some(stream) = stream {
+        members["stream_descriptor"] = json!(stream);
+    }
+    json!({"type": "TRACE", "trace": {"type": "ERROR", "emitted_at": now(), "error": members}})
+}
+
+/// Whose move it is; an input that cannot be read is the user's.
+fn cause(error: &Error) -> Cause {
+    match error.is::<crate::runner::input::Unreadable>() {
+        true => Cause::Config,
+        false => Fault::cause_of(error),
+    }
+}
+
+/// Hands a secret that the vendor replaced to the platform, which keeps the whole configuration.
+fn hand_on_changes(config: &Value, sink: &Arc<Sink>) {
+    let config = std::sync::Mutex::new(config.clone());
+    let sink = Arc::clone(sink);
+    config::on_change(move |field, secret: &Secret| {
+        let mut config = config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        config[field] = secret.reveal().into();
+        let control = json!({
+            "type": "CONNECTOR_CONFIG",
+            "emitted_at": now(),
+            "connectorConfig": {"config": *config},
+        });
+        sink.write(&line(&json!({"type": "CONTROL", "control": control}))?)
+    });
+}
+
+/// Whether a configuration works.
+async fn check<S: Silo>(config: Value, access: Access) -> Result<()> {
+    let checked = async {
+        let silo = S::connect(super::configuration::<S>(config)?, access).await?;
+        silo.validate().await
+    };
+    tokio::time::timeout(CHECK, checked).await.unwrap_or_else(|_| {
+        let seconds = CHECK.as_secs();
+        Err(Fault::transient(format!("there was no answer within {seconds} seconds")).into())
+    })
+}
+
+/// CONNECTION_STATUS.
+fn connection_status(result: Result<()>) -> Value {
+    let status = match result {
+        Ok(()) => json!({"status": "SUCCEEDED"}),
+        Err(error) => json!({"status": "FAILED", "message": log::scrub(&fault::line(&error))}),
+    };
+    json!({"type": "CONNECTION_STATUS", "connectionStatus": status})
+}

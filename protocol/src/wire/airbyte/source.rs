@@ -1,0 +1,493 @@
+//! Airbyte's source: `spec`, `check`, `discover` and `read`.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use futures::StreamExt;
+use serde_json::{Map, Value, json};
+
+use super::state::{self, StreamState};
+use super::{Configured, ConfiguredStream, Descriptor, SyncMode, schema};
+use crate::config::complaint;
+use crate::fault::Fault;
+use crate::json::{Decimals, Json, NonFinite, Spelling};
+use crate::log;
+use crate::message::{ChosenStore, Progress};
+use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
+use crate::runner::{input, reading};
+use crate::silo::{Access, Cursor, Schema, Silo, Store, StoreId};
+use crate::wire::names::Names;
+use crate::wire::{self, now};
+
+/// After how many records of a stream a STATE is printed.
+const CHECKPOINT: u64 = 10_000;
+
+/// How many streams, and parts of one stream, are read side by side.
+const PARALLEL: usize = 2;
+
+#[derive(Debug, Parser)]
+#[command(version, about = "An Airbyte source", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Log what is being tried
+    #[arg(long, global = true)]
+    debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print what a configuration looks like
+    Spec,
+    /// Check that a configuration works
+    Check(Common),
+    /// Print the catalog
+    Discover(Common),
+    /// Print the records of the streams in a configured catalog
+    Read(Read),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: String,
+}
+
+#[derive(Debug, Args)]
+struct Read {
+    #[command(flatten)]
+    common: Common,
+    /// The configured catalog
+    #[arg(long, value_name = "FILE")]
+    catalog: String,
+    /// The states of an earlier run
+    #[arg(long, value_name = "FILE")]
+    state: Option<String>,
+}
+
+/// Runs one command.
+pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
+    let arguments: Arguments = match super::parse(words) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let sink = match super::start(arguments.debug) {
+        Ok(sink) => sink,
+        Err(code) => return code,
+    };
+    let result = wire::run(command::<S>(arguments.command, &sink));
+    super::end(&sink, result)
+}
+
+async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode> {
+    match command {
+        Command::Spec => {
+            let spec = json!({
+                "connectionSpecification": schema::specification(wire::form::<S>()),
+                "supportsIncremental": true,
+                "protocol_version": "0.2.0",
+            });
+            sink.write(&line(&json!({"type": "SPEC", "spec": spec}))?)?;
+        }
+        Command::Check(common) => {
+            let config = input::json(&common.config)?;
+            super::hand_on_changes(&config, sink);
+            let checked = super::check::<S>(config, Access::Read).await;
+            sink.write(&line(&super::connection_status(checked))?)?;
+        }
+        Command::Discover(common) => {
+            let silo = open::<S>(&common, sink).await?;
+            let streams: Vec<Value> =
+                Streams::of(&silo).await?.found.iter().map(Found::entry).collect();
+            let catalog = json!({"type": "CATALOG", "catalog": {"streams": streams}});
+            sink.write(&line(&catalog)?)?;
+        }
+        Command::Read(arguments) => {
+            let catalog = catalog(&arguments.catalog)?;
+            let states = match &arguments.state {
+                Some(path) => state::parse(&input::plain_text(path)?)?,
+                None => HashMap::new(),
+            };
+            let silo = open::<S>(&arguments.common, sink).await?;
+            return read(&silo, catalog, &states, sink).await;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open<S: Silo>(common: &Common, sink: &Arc<Sink>) -> Result<S> {
+    let config = input::json(&common.config)?;
+    super::hand_on_changes(&config, sink);
+    S::connect(wire::configuration::<S>(config)?, Access::Read).await
+}
+
+fn catalog(path: &str) -> Result<Configured> {
+    let value = input::json(path)?;
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| Fault::config(format!("the catalog: {}", complaint(&error))).into())
+}
+
+/// The streams of a silo.
+struct Streams<'s> {
+    stores: Vec<Box<dyn Store + 's>>,
+    found: Vec<Found>,
+}
+
+/// One of them.
+struct Found {
+    id: StoreId,
+    /// As the catalog has it: with a name of its own, whether or not the reader heeds namespaces.
+    descriptor: Descriptor,
+    schema: Schema,
+    reads: bool,
+}
+
+impl<'s> Streams<'s> {
+    /// All streams; a store without a schema is said and left out.
+    async fn of<S: Silo>(silo: &'s S) -> Result<Streams<'s>> {
+        let stores = silo.stores().await?;
+        let ids: Vec<StoreId> = stores.iter().map(|store| store.id()).collect();
+        let names = Names::of(&ids);
+        let mut found = Vec::new();
+        for (store, id) in stores.iter().zip(ids) {
+            match store.schema().await {
+                Ok(schema) => found.push(Found {
+                    descriptor: Descriptor {
+                        name: names.apart(&id),
+                        namespace: names.namespace(&id).map(str::to_owned),
+                    },
+                    schema,
+                    reads: store.capabilities().read.is_some(),
+                    id,
+                }),
+                Err(error) => reading::say(&id, error)?,
+            }
+        }
+        Ok(Streams { stores, found })
+    }
+
+    /// The stream that a catalog means: by the name we gave it; by its store's own, which it had
+    /// while no other store was called the same; or by name alone, where the namespace is lost.
+    fn find(&self, wanted: &Descriptor) -> Option<&Found> {
+        let same = |found: &&Found| found.descriptor.namespace == wanted.namespace;
+        let named = |found: &&Found| found.descriptor.name == wanted.name;
+        let own = |found: &&Found| found.id.name == wanted.name;
+        let all = || self.found.iter();
+        let only = || {
+            let mut found = all().filter(named);
+            found.next().filter(|_| wanted.namespace.is_none() && found.next().is_none())
+        };
+        all()
+            .find(|found| same(found) && named(found))
+            .or_else(|| all().find(|found| same(found) && own(found)))
+            .or_else(only)
+    }
+}
+
+impl Found {
+    /// How the stream can be told where to go on, if it can.
+    fn resumes(&self) -> bool {
+        self.reads && !(self.schema.key.is_empty() && self.schema.cursors.is_empty())
+    }
+
+    /// The entry of the catalog.
+    fn entry(&self) -> Value {
+        let mut entry = json!(self.descriptor);
+        entry["json_schema"] = schema::stream(&self.schema.json_schema);
+        entry["supported_sync_modes"] = match self.resumes() {
+            true => json!(["full_refresh", "incremental"]),
+            false => json!(["full_refresh"]),
+        };
+        let key: Vec<[&String; 1]> = self.schema.key.iter().map(|name| [name]).collect();
+        if !key.is_empty() {
+            entry["source_defined_primary_key"] = json!(key);
+        }
+        if self.resumes() {
+            // A default cursor beside a key makes clients replace what they have.
+            entry["source_defined_cursor"] = (!key.is_empty()).into();
+            match (key.is_empty(), self.schema.cursors.first()) {
+                (true, Some(cursor)) => entry["default_cursor_field"] = json!([cursor]),
+                _ => entry["is_resumable"] = Value::Bool(true),
+            }
+        }
+        entry
+    }
+
+    /// The property to go by: that of the state, so that a read goes on as it began; for a stream
+    /// without a key the user's; else the likeliest.
+    /// A read of everything goes the store's own way.
+    fn cursor(&self, wanted: &ConfiguredStream, state: Option<&StreamState>) -> Option<String> {
+        if wanted.sync_mode == SyncMode::FullRefresh {
+            return None;
+        }
+        let first = |names: &Option<Vec<String>>| names.iter().flatten().next().cloned();
+        let chosen = first(&wanted.cursor_field).filter(|_| self.schema.key.is_empty());
+        if let Some(state) = state.filter(|state| state.cursor.is_some() && chosen.is_none()) {
+            return first(&state.cursor_field);
+        }
+        chosen.or_else(|| self.schema.cursors.first().cloned())
+    }
+}
+
+/// One stream of a run.
+struct Task<'s> {
+    found: &'s Found,
+    wanted: &'s ConfiguredStream,
+    choice: ChosenStore,
+    since: Option<Cursor>,
+}
+
+async fn read<S: Silo>(
+    silo: &S,
+    catalog: Configured,
+    states: &HashMap<Descriptor, Value>,
+    sink: &Arc<Sink>,
+) -> Result<ExitCode> {
+    let streams = Streams::of(silo).await?;
+    let mut tasks = Vec::new();
+    let mut lines = HashMap::new();
+    let mut failed = false;
+    let mut seen = HashSet::new();
+    for wanted in &catalog.streams {
+        let descriptor = wanted.stream.descriptor.cleaned();
+        let prepared =
+            prepare(&streams, wanted, states.get(&descriptor)).and_then(|task| {
+                match seen.insert(task.found.id.clone()) {
+                    true => Ok(task),
+                    false => Err(Fault::config("the catalog has this stream twice").into()),
+                }
+            });
+        match prepared {
+            Ok(task) => {
+                let line = StreamLines::of(descriptor, &task);
+                lines.insert(task.found.id.clone(), line);
+                tasks.push(task);
+            }
+            Err(error) => {
+                failed = true;
+                refuse(sink, &descriptor, error)?;
+            }
+        }
+    }
+    let form = Arc::new(Lines { streams: lines });
+    let shape = Shape { checkpoint: Some(CHECKPOINT), ..Shape::default() };
+    let outputs = Outputs::formed(Arc::clone(sink), shape, Arc::clone(&form) as Arc<dyn Form>);
+    let stores = &streams.stores;
+    let reads = futures::stream::iter(tasks).map(|task| {
+        let (form, outputs) = (&form, &outputs);
+        async move { read_one(stores, task, form, outputs, sink).await }
+    });
+    let mut reads = reads.buffer_unordered(PARALLEL);
+    while let Some(done) = reads.next().await {
+        failed |= !done?;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What to read of a stream, and from where.
+fn prepare<'s>(
+    streams: &'s Streams<'_>,
+    wanted: &'s ConfiguredStream,
+    state: Option<&Value>,
+) -> Result<Task<'s>> {
+    let found = streams
+        .find(&wanted.stream.descriptor.cleaned())
+        .ok_or_else(|| Fault::config("there is no such stream; discover lists what there is"))?;
+    let state = state.map(StreamState::read).transpose()?.flatten();
+    let state = match wanted.sync_mode {
+        SyncMode::Incremental => state,
+        // Everything is wanted; only a read that was cut off is taken up.
+        SyncMode::FullRefresh => state.filter(|state| state.unfinished),
+    };
+    if wanted.sync_mode == SyncMode::Incremental && !found.resumes() {
+        log::warn(format_args!(
+            "{}: has neither a key nor a cursor and is read in full, though an incremental read \
+             was asked for",
+            found.id
+        ));
+    }
+    let cursor = found.cursor(wanted, state.as_ref());
+    let known = found.schema.json_schema.get("properties").and_then(Value::as_object);
+    let chosen = wanted.stream.json_schema.get("properties").and_then(Value::as_object);
+    let mut properties = chosen.filter(|chosen| !chosen.is_empty()).cloned();
+    if let (Some(properties), Some(known)) = (&mut properties, known) {
+        let gone: Vec<String> =
+            properties.keys().filter(|name| !known.contains_key(*name)).cloned().collect();
+        if !gone.is_empty() {
+            log::warn(format_args!("{}: is no longer there: {}", found.id, gone.join(", ")));
+            gone.iter().for_each(|name| drop(properties.shift_remove(name)));
+        }
+    }
+    let json_schema =
+        properties.map(|properties: Map<String, Value>| json!({"properties": properties}));
+    let StoreId { group, name } = found.id.clone();
+    let since = state.as_ref().and_then(StreamState::since);
+    Ok(Task { found, wanted, choice: ChosenStore { name, group, json_schema, cursor }, since })
+}
+
+/// Reads one stream; whether it was read to its end.
+async fn read_one(
+    stores: &[Box<dyn Store + '_>],
+    task: Task<'_>,
+    form: &Lines,
+    outputs: &Outputs,
+    sink: &Sink,
+) -> Result<bool> {
+    let id = &task.found.id;
+    let stream = form.streams.get(id).context("a stream without its lines")?;
+    sink.write(&status(&stream.descriptor, "STARTED")?)?;
+    sink.write(&status(&stream.descriptor, "RUNNING")?)?;
+    let since = task.since.as_ref();
+    match reading::read_one(stores, &task.choice, since, PARALLEL, outputs).await {
+        Ok(records) => {
+            sink.write_made(|| stream.last_state(records))?;
+            sink.write(&status(&stream.descriptor, "COMPLETE")?)?;
+            Ok(true)
+        }
+        Err(error) => {
+            refuse(sink, &stream.descriptor, error)?;
+            Ok(false)
+        }
+    }
+}
+
+/// Says that a stream was not read, or not to its end.
+fn refuse(sink: &Sink, stream: &Descriptor, error: anyhow::Error) -> Result<()> {
+    if error.chain().any(|part| part.is::<ReaderGone>()) {
+        return Err(error);
+    }
+    let error = error.context(format!("stream {}", stream.name));
+    sink.write(&line(&super::trace_error(&error, Some(stream)))?)?;
+    sink.write(&status(stream, "INCOMPLETE")?)
+}
+
+fn status(stream: &Descriptor, status: &str) -> Result<Vec<u8>> {
+    let status = json!({"stream_descriptor": stream, "status": status});
+    let trace = json!({"type": "STREAM_STATUS", "emitted_at": now(), "stream_status": status});
+    line(&json!({"type": "TRACE", "trace": trace}))
+}
+
+/// The lines of a run.
+struct Lines {
+    streams: HashMap<StoreId, StreamLines>,
+}
+
+/// Those of one stream.
+struct StreamLines {
+    descriptor: Descriptor,
+    /// Everything before a record.
+    before: Vec<u8>,
+    cursor_field: Option<Vec<String>>,
+    /// Where an incremental read goes on.
+    since: Option<Value>,
+    /// Whether everything is read, so that a state before the end is one of a read under way.
+    whole: bool,
+    said: Mutex<Said>,
+}
+
+/// What the states of a stream have said.
+#[derive(Default)]
+struct Said {
+    state: Option<StreamState>,
+    records: u64,
+}
+
+impl StreamLines {
+    fn of(descriptor: Descriptor, task: &Task<'_>) -> StreamLines {
+        let mut before = br#"{"type":"RECORD","record":{"stream":"#.to_vec();
+        let mut json = Json::new(&mut before, SPELLING);
+        json.text(&descriptor.name);
+        if let Some(namespace) = &descriptor.namespace {
+            json.raw(br#","namespace":"#);
+            json.text(namespace);
+        }
+        json.raw(br#","data":"#);
+        let cursor = task.choice.cursor.clone();
+        let whole = task.wanted.sync_mode == SyncMode::FullRefresh;
+        let since = task.since.as_ref().filter(|_| !whole);
+        StreamLines {
+            descriptor,
+            before,
+            cursor_field: cursor.filter(|_| task.found.resumes()).map(|name| vec![name]),
+            since: since.map(|cursor| cursor.0.clone()),
+            whole,
+            said: Mutex::default(),
+        }
+    }
+
+    /// The state that covers `records` more records, unless it would say nothing new.
+    fn state(&self, cursor: Option<Value>, unfinished: bool, records: u64) -> Result<Vec<u8>> {
+        let cursor_field = self.cursor_field.clone().filter(|_| cursor.is_some());
+        let state = StreamState { cursor, cursor_field, unfinished };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if records == 0 && said.state.as_ref() == Some(&state) {
+            return Ok(Vec::new());
+        }
+        said.records += records;
+        let message = line(&json!({"type": "STATE", "state": {
+            "type": "STREAM",
+            "stream": {"stream_descriptor": self.descriptor, "stream_state": state},
+            "sourceStats": {"recordCount": records as f64},
+        }}));
+        said.state = Some(state);
+        message
+    }
+
+    /// The state at the end of a read of `records` records. After a read of everything it holds
+    /// no cursor, because an incremental read may go another way.
+    fn last_state(&self, records: u64) -> Result<Vec<u8>> {
+        let (cursor, said) = {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = said.state.as_ref().filter(|_| !self.whole);
+            (state.and_then(|state| state.cursor.clone()), said.records)
+        };
+        let cursor = cursor.or_else(|| self.since.clone());
+        self.state(cursor, false, records.saturating_sub(said))
+    }
+}
+
+const SPELLING: Spelling = Spelling { decimals: Decimals::Text, non_finite: NonFinite::Null };
+
+impl Form for Lines {
+    fn frame(&self, store: &StoreId) -> Frame {
+        let before = self.streams.get(store).map(|stream| stream.before.clone());
+        Frame {
+            before: before.unwrap_or_default(),
+            after: format!(",\"emitted_at\":{}}}}}\n", now()).into_bytes(),
+        }
+    }
+
+    fn spelling(&self) -> Spelling {
+        SPELLING
+    }
+
+    fn state(&self, store: &StoreId, cursor: &Cursor, records: u64) -> Result<Vec<u8>> {
+        let stream = self.streams.get(store).context("a state of a store that is not read")?;
+        stream.state(Some(cursor.0.clone()), stream.whole, records)
+    }
+
+    fn progress(&self, progress: &Progress) -> Result<Vec<u8>> {
+        let store = StoreId::new(progress.schema_group.clone(), progress.schema_name.clone());
+        let (Some(total), Some(stream)) = (progress.total, self.streams.get(&store)) else {
+            return Ok(Vec::new());
+        };
+        let mut estimate = json!(stream.descriptor);
+        estimate["type"] = "STREAM".into();
+        estimate["row_estimate"] = total.into();
+        let trace = json!({"type": "ESTIMATE", "emitted_at": now(), "estimate": estimate});
+        line(&json!({"type": "TRACE", "trace": trace}))
+    }
+}
+
+impl Descriptor {
+    /// The same, with an empty namespace taken for none.
+    pub(super) fn cleaned(&self) -> Descriptor {
+        let namespace = self.namespace.clone().filter(|namespace| !namespace.is_empty());
+        Descriptor { name: self.name.clone(), namespace }
+    }
+}
