@@ -21,6 +21,7 @@
 
 mod airbyte;
 mod names;
+mod singer;
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
@@ -41,17 +42,21 @@ pub(crate) const VARIABLE: &str = "MANIFOLD_WIRE";
 /// What the help says of wires.
 pub(crate) const HELP: &str = "\
 Before the command, --wire NAME speaks another protocol, which has a --help of its own:
-airbyte-source. A link to this program named source-… does the same, and so does MANIFOLD_WIRE.";
+airbyte-source, singer-tap. A link to this program named source-… or tap-… does the same, and so
+does MANIFOLD_WIRE.";
 
 /// One side of a foreign protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// Airbyte's source.
     AirbyteSource,
+    /// Singer's tap.
+    SingerTap,
 }
 
 /// Each wire with its name, and the word that begins the name of a link and of an image.
-const WIRES: [(Wire, &str, &str); 1] = [(Wire::AirbyteSource, "airbyte-source", "source")];
+const WIRES: [(Wire, &str, &str); 2] =
+    [(Wire::AirbyteSource, "airbyte-source", "source"), (Wire::SingerTap, "singer-tap", "tap")];
 
 impl Wire {
     fn named(name: &OsStr) -> Result<Option<Wire>> {
@@ -78,6 +83,7 @@ impl Wire {
     fn has(self, command: &str) -> bool {
         match self {
             Wire::AirbyteSource => ["spec", "check", "discover", "read"].contains(&command),
+            Wire::SingerTap => false,
         }
     }
 }
@@ -116,6 +122,7 @@ pub(crate) fn choose(
 pub(crate) fn serve<S: Silo>(wire: Wire, words: Vec<OsString>) -> ExitCode {
     match wire {
         Wire::AirbyteSource => airbyte::source::serve::<S>(&words),
+        Wire::SingerTap => singer::tap::serve::<S>(&words),
     }
 }
 

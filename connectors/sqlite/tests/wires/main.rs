@@ -4,3 +4,4 @@
 
 mod airbyte;
 mod program;
+mod singer;

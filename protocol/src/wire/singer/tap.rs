@@ -1,0 +1,386 @@
+//! The tap: discovers, and reads the streams of a catalog.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::catalog::{self, Catalog, Entry, Method};
+use super::{SPELLING, schema, timestamp};
+use crate::fault::{self, Fault};
+use crate::json::{Json, Spelling};
+use crate::log;
+use crate::message::{ChosenStore, Progress};
+use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
+use crate::runner::terminal::{self, Terminal};
+use crate::runner::{input, reading};
+use crate::silo::{Access, Cursor, Schema, Silo, Store, StoreId};
+use crate::wire;
+use crate::wire::names::Names;
+
+/// After how many records of a stream a STATE is printed.
+const CHECKPOINT: u64 = 10_000;
+
+/// How many connections one stream may use. Streams come one after the other, as targets like it.
+const PARALLEL: usize = 2;
+
+const CAPABILITIES: [&str; 7] =
+    ["catalog", "properties", "state", "discover", "about", "test", "structured-logging"];
+
+/// The member of a bookmark that holds our cursor.
+const PRIVATE: &str = "manifold";
+
+#[derive(Debug, Parser)]
+#[command(version, about = "A Singer tap")]
+struct Arguments {
+    /// The configuration; later files win, and ENV reads variables
+    #[arg(short, long, value_name = "FILE|ENV")]
+    config: Vec<String>,
+    /// The STATE of an earlier run
+    #[arg(short, long, value_name = "FILE")]
+    state: Option<String>,
+    /// The streams to read; all without this
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<String>,
+    /// The same, as older runners say it
+    #[arg(short, long, value_name = "FILE")]
+    properties: Option<String>,
+    /// Print the catalog
+    #[arg(short, long)]
+    discover: bool,
+    /// Print the settings and what the tap can do
+    #[arg(long)]
+    about: bool,
+    /// How --about is printed
+    #[arg(long, value_name = "json|text", default_value = "text")]
+    format: String,
+    /// Check that the configuration works
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "all")]
+    test: Option<String>,
+}
+
+/// Runs the tap.
+pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
+    let plugin = super::plugin::<S>(words, "tap-");
+    super::start_log(&plugin);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let state: Arc<OnceLock<Arc<Lines>>> = Arc::default();
+    let sink = match Terminal::look().sink() {
+        Ok(sink) => Arc::new(sink),
+        Err(error) => return super::end(Err(error)),
+    };
+    let last = Arc::clone(&state);
+    terminal::end_on_signals_with(Arc::clone(&sink), move |signal| {
+        let line = last.get().and_then(|lines| lines.state_line().ok());
+        (line.unwrap_or_default(), 128 + signal)
+    });
+    super::end(wire::run(task::<S>(&arguments, &plugin, &sink, &state)))
+}
+
+async fn task<S: Silo>(
+    arguments: &Arguments,
+    plugin: &str,
+    sink: &Arc<Sink>,
+    state: &OnceLock<Arc<Lines>>,
+) -> Result<ExitCode> {
+    if arguments.about {
+        let about = super::about::<S>(plugin, &CAPABILITIES);
+        let text = match arguments.format.as_str() {
+            "json" => line(&about)?,
+            _ => format!("{about:#}\n").into_bytes(),
+        };
+        sink.write(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.config.is_empty() {
+        log::error("--config is missing (--help lists what there is)");
+        return Ok(ExitCode::from(2));
+    }
+    let config = super::configuration::<S>(plugin, &arguments.config)?;
+    let chosen = match arguments.catalog.as_ref().or(arguments.properties.as_ref()) {
+        Some(path) if !arguments.discover => Some(catalog::read(input::json(path)?)?),
+        _ => None,
+    };
+    let earlier = match &arguments.state {
+        Some(path) if !arguments.discover => match input::plain_text(path)? {
+            text if text.trim().is_empty() => json!({}),
+            _ => input::json(path)?,
+        },
+        _ => json!({}),
+    };
+    super::hand_on_changes(&arguments.config);
+    let silo = S::connect(wire::configuration::<S>(config)?, Access::Read).await?;
+    if arguments.test.is_some() && !arguments.discover {
+        silo.validate().await?;
+        log::info("the configuration works");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let streams = Streams::of(&silo).await?;
+    if arguments.discover {
+        let text = format!("{:#}\n", json!({"streams": streams.entries()}));
+        sink.write(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = match chosen {
+        Some(chosen) => chosen,
+        None => catalog::read(json!({"streams": streams.entries()}))?,
+    };
+    sync(&streams, &chosen, earlier, sink, state).await
+}
+
+/// The streams of a silo.
+struct Streams<'s> {
+    stores: Vec<Box<dyn Store + 's>>,
+    names: Names,
+    found: Vec<(StoreId, Schema)>,
+}
+
+impl<'s> Streams<'s> {
+    /// All streams; a store without a schema is said and left out.
+    async fn of<S: Silo>(silo: &'s S) -> Result<Streams<'s>> {
+        let stores = silo.stores().await?;
+        let names = Names::of(&stores.iter().map(|store| store.id()).collect::<Vec<_>>());
+        let mut found = Vec::new();
+        for store in &stores {
+            match store.schema().await {
+                Ok(schema) => found.push((store.id(), schema)),
+                Err(error) => reading::say(&store.id(), error)?,
+            }
+        }
+        Ok(Streams { stores, names, found })
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        let entry = |(id, schema): &(StoreId, Schema)| {
+            let name = self.names.joined(id, "-");
+            catalog::entry(&name, &id.name, self.names.namespace(id), schema)
+        };
+        self.found.iter().map(entry).collect()
+    }
+
+    fn find(&self, name: &str) -> Option<&(StoreId, Schema)> {
+        self.found.iter().find(|(id, _)| self.names.joined(id, "-") == name)
+    }
+}
+
+/// One stream of a run.
+struct Task<'s> {
+    name: String,
+    id: &'s StoreId,
+    choice: ChosenStore,
+    since: Option<Cursor>,
+    /// The SCHEMA line.
+    schema: Vec<u8>,
+}
+
+async fn sync(
+    streams: &Streams<'_>,
+    chosen: &Catalog,
+    earlier: Value,
+    sink: &Arc<Sink>,
+    state: &OnceLock<Arc<Lines>>,
+) -> Result<ExitCode> {
+    let (whole, bookmarks) = catalog::state(earlier)?;
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    let mut lines = HashMap::new();
+    let mut failed = false;
+    for entry in &chosen.streams {
+        let name = entry.name()?;
+        if !entry.is_selected() {
+            continue;
+        }
+        match prepare(streams, entry, name, bookmarks.get(name)) {
+            Ok((task, _)) if lines.contains_key(task.id) => {
+                failed = true;
+                log::error(format_args!("{name}: the catalog has this stream twice"));
+            }
+            Ok((task, line)) => {
+                lines.insert(task.id.clone(), line);
+                tasks.push(task);
+            }
+            Err(error) => {
+                failed = true;
+                log::error(format_args!("{name}: {}", fault::line(&error)));
+            }
+        }
+    }
+    if tasks.is_empty() && !failed {
+        log::warn("the catalog selects no stream");
+    }
+    let form = Arc::new(Lines { streams: lines, state: Mutex::new(whole) });
+    state.get_or_init(|| Arc::clone(&form));
+    let shape = Shape { checkpoint: Some(CHECKPOINT), ..Shape::default() };
+    let outputs = Outputs::formed(Arc::clone(sink), shape, Arc::clone(&form) as Arc<dyn Form>);
+    for task in tasks {
+        sink.write(&task.schema)?;
+        let since = task.since.as_ref();
+        match reading::read_one(&streams.stores, &task.choice, since, PARALLEL, &outputs).await {
+            Ok(records) => {
+                form.finished(task.id);
+                let tags = json!({"stream": task.name});
+                let metric = json!({"type": "counter", "metric": "record_count", "value": records, "tags": tags});
+                log::info(format_args!("METRIC: {metric}"));
+                sink.write_made(|| form.state_line())?;
+            }
+            Err(error) if error.chain().any(|part| part.is::<ReaderGone>()) => return Err(error),
+            Err(error) => {
+                failed = true;
+                log::error(format_args!("{}: {}", task.name, fault::line(&error)));
+            }
+        }
+    }
+    // What was read before a failure stays read.
+    sink.write_made(|| form.state_line())?;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What to read of a stream, from where, and how its lines look.
+fn prepare<'s>(
+    streams: &'s Streams<'_>,
+    entry: &Entry,
+    name: &str,
+    bookmark: Option<&Value>,
+) -> Result<(Task<'s>, StreamLines)> {
+    let (id, schema) = streams
+        .find(name)
+        .ok_or_else(|| Fault::config("there is no such stream; --discover lists what there is"))?;
+    let method = entry.method()?;
+    let (cursor, since) = match &method {
+        Method::Full => (None, None),
+        Method::Incremental(key) => {
+            if key.is_none() && schema.key.is_empty() {
+                log::warn(format_args!(
+                    "{name}: has neither a replication key nor a key and is read in full, though \
+                     INCREMENTAL was asked for"
+                ));
+            }
+            (key.clone(), bookmark.map(since).transpose()?.flatten())
+        }
+    };
+    entry.warn_of_nested();
+    let is_key = |property: &str| schema.key.iter().any(|key| key == property);
+    let has = |property: &str| {
+        is_key(property) || cursor.as_deref() == Some(property) || entry.has(property)
+    };
+    let native = &schema.json_schema;
+    let all = native["properties"].as_object().into_iter().flatten();
+    let wanted: serde_json::Map<String, Value> =
+        all.filter(|(name, _)| has(name)).map(|(name, of)| (name.clone(), of.clone())).collect();
+    let mut message = json!({
+        "type": "SCHEMA",
+        "stream": name,
+        "schema": schema::stream(native, &schema.key, has),
+        "key_properties": schema.key,
+    });
+    if let Some(cursor) = &cursor {
+        message["bookmark_properties"] = json!([cursor]);
+    }
+    let mut before = br#"{"type":"RECORD","stream":"#.to_vec();
+    let mut json = Json::new(&mut before, SPELLING);
+    json.text(name);
+    json.raw(br#","record":"#);
+    let lines = StreamLines { name: name.to_owned(), before, method, cursor: cursor.clone() };
+    let StoreId { group, name: table } = id.clone();
+    let json_schema = Some(json!({"properties": wanted}));
+    let choice = ChosenStore { name: table, group, json_schema, cursor };
+    Ok((Task { name: name.to_owned(), id, choice, since, schema: line(&message)? }, lines))
+}
+
+/// Our cursor in a bookmark. Without one there is nothing to go on from, unless it is another
+/// tap's.
+fn since(bookmark: &Value) -> Result<Option<Cursor>> {
+    match bookmark.get(PRIVATE) {
+        Some(cursor) => Ok(Some(Cursor(cursor.clone()))),
+        None if bookmark.get("replication_key_value").is_none_or(Value::is_null) => Ok(None),
+        None => Err(Fault::config(
+            "the bookmark was written by another tap: read without the state, once",
+        )
+        .into()),
+    }
+}
+
+/// The lines of a run, and its state.
+struct Lines {
+    streams: HashMap<StoreId, StreamLines>,
+    /// The whole state, bookmarks of other streams and members of others' making included.
+    state: Mutex<Value>,
+}
+
+/// Those of one stream.
+struct StreamLines {
+    name: String,
+    /// Everything before a record.
+    before: Vec<u8>,
+    method: Method,
+    cursor: Option<String>,
+}
+
+impl Lines {
+    fn state_line(&self) -> Result<Vec<u8>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state["bookmarks"].is_object() {
+            state["bookmarks"] = json!({});
+        }
+        line(&json!({"type": "STATE", "value": *state}))
+    }
+
+    fn note(&self, stream: &str, bookmark: Value) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state["bookmarks"][stream] = bookmark;
+    }
+
+    /// Notes that a stream was read to its end; one that is read in full has no place to go on.
+    fn finished(&self, store: &StoreId) {
+        if let Some(stream) = self.streams.get(store).filter(|s| s.method == Method::Full) {
+            self.note(&stream.name, json!({}));
+        }
+    }
+}
+
+impl Form for Lines {
+    fn frame(&self, store: &StoreId) -> Frame {
+        let before = self.streams.get(store).map(|stream| stream.before.clone());
+        Frame {
+            before: before.unwrap_or_default(),
+            after: format!(",\"time_extracted\":\"{}\"}}\n", timestamp()).into_bytes(),
+        }
+    }
+
+    fn spelling(&self) -> Spelling {
+        SPELLING
+    }
+
+    fn state(&self, store: &StoreId, cursor: &Cursor, _: u64) -> Result<Vec<u8>> {
+        let stream = self.streams.get(store).context("a state of a store that is not read")?;
+        if stream.method == Method::Full {
+            return Ok(Vec::new());
+        }
+        let mut bookmark = json!({});
+        if let Some(name) = &stream.cursor {
+            bookmark["replication_key"] = name.as_str().into();
+            // Beside our cursor, for people and programs that look for it.
+            let places = cursor.0["by"].as_array();
+            let place = places.and_then(|by| by.iter().position(|by| by == name.as_str()));
+            if let Some(value) = place.and_then(|place| cursor.0["after"].get(place)) {
+                bookmark["replication_key_value"] = value.clone();
+            }
+        }
+        bookmark[PRIVATE] = cursor.0.clone();
+        self.note(&stream.name, bookmark);
+        self.state_line()
+    }
+
+    fn progress(&self, _: &Progress) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
