@@ -8,6 +8,7 @@ mod date;
 mod demo;
 mod image;
 mod interop;
+mod link;
 mod manifest;
 mod new;
 mod programs;
@@ -92,6 +93,12 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build connectors and link them below a folder, by the names that choose their wires
+    Link {
+        folder: PathBuf,
+        /// Connectors, by default all
+        names: Vec<String>,
+    },
     /// Hand what we make to programs that know nothing of us
     Interop {
         what: interop::What,
@@ -121,6 +128,7 @@ fn main() -> ExitCode {
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Run { name, mount, arguments } => run::command(&name, &arguments, &mount),
         Command::Interop { what, install } => interop::command(what, install),
+        Command::Link { folder, names } => link::command(&folder, &names),
         Command::Services { names, install } => services::command(&names, install),
     };
     match done {

@@ -13,9 +13,10 @@ use crate::workspace::Workspace;
 use crate::{apt, screen};
 
 /// Flags whose values are files or folders of this machine, which the image has to see.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "-c",
     "--config",
+    "--catalog",
     "-q",
     "--query",
     "-s",

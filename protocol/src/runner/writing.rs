@@ -1,4 +1,4 @@
-//! `write`: SCHEMA, RECORD and STATE messages from standard input into the silo.
+//! `write`: schemas, records and states from standard input into the silo, whichever protocol's.
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read};
@@ -23,6 +23,38 @@ const BLOCK: usize = 1024 * 1024;
 /// States that follow each other faster than this share a commit.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 
+/// What a line of the input is.
+pub(crate) enum Item<'a> {
+    /// A record of a store.
+    Record { group: Option<Cow<'a, str>>, name: Cow<'a, str>, data: &'a RawValue },
+    /// What the records of stores look like.
+    Schemas(Vec<SchemaEntry>),
+    /// A state, as the lines that say it is committed.
+    State(Cow<'a, [u8]>),
+    /// Nothing that concerns the silo.
+    Nothing,
+}
+
+/// Reads the lines of a protocol.
+pub(crate) trait Intake: Send {
+    /// What a line is, or why it cannot be taken.
+    fn item<'a>(&mut self, line: &'a [u8]) -> Result<Item<'a>, String>;
+}
+
+/// A line as JSON, or a complaint without what is in it.
+pub(crate) fn parsed<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        match error.inner().is_data() {
+            true => complaint(&error),
+            false => "it is not a JSON message".to_owned(),
+        }
+    })
+}
+
+/// The native protocol's lines.
+struct Native;
+
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -43,15 +75,20 @@ struct Record<'a> {
     data: &'a RawValue,
 }
 
-impl Record<'_> {
-    fn is_of(&self, store: &StoreId) -> bool {
-        let group = self.schema_group.as_deref().filter(|group| !group.is_empty());
-        self.schema_name == store.name && group == store.group.as_deref()
-    }
-
-    fn store(&self) -> StoreId {
-        let group = self.schema_group.as_ref().map(|group| group.clone().into_owned());
-        StoreId::new(group, self.schema_name.clone().into_owned())
+impl Intake for Native {
+    fn item<'a>(&mut self, line: &'a [u8]) -> Result<Item<'a>, String> {
+        let message: Line<'a> = parsed(line)?;
+        match (&*message.r#type, message.record, message.schema_msg) {
+            ("RECORD", Some(Record { schema_name: name, schema_group: group, data }), _) => {
+                let group = group.filter(|group| !group.is_empty());
+                Ok(Item::Record { group, name, data })
+            }
+            ("SCHEMA", _, Some(message)) => Ok(Item::Schemas(message.schemas)),
+            ("STATE", ..) => Ok(Item::State([line, b"\n"].concat().into())),
+            ("PROGRESS" | "LOG", ..) => Ok(Item::Nothing),
+            ("RECORD" | "SCHEMA", ..) => Err("the message lacks its payload".to_owned()),
+            _ => Err("only SCHEMA, RECORD and STATE messages can be taken".to_owned()),
+        }
     }
 }
 
@@ -61,10 +98,26 @@ pub(super) async fn write<S: Silo>(
     input: impl Read,
     sink: &Sink,
 ) -> Result<End> {
+    take_all(silo, how, &[], &mut Native, input, sink).await?;
+    Ok(End::Done)
+}
+
+/// Takes an input to its end: `schemas`, then its lines. Returns how many records there were.
+pub(crate) async fn take_all<S: Silo>(
+    silo: &S,
+    how: &WriteOptions,
+    schemas: &[SchemaEntry],
+    intake: &mut dyn Intake,
+    input: impl Read,
+    sink: &Sink,
+) -> Result<u64> {
     let writer = silo.writer().ok_or_else(|| {
         Fault::config("this connector cannot write; the abilities in its spec say what it can")
     })?;
     let mut writing = writer.begin(how).await?;
+    for entry in schemas {
+        writing.schema(entry).await?;
+    }
     let mut reader = BufReader::with_capacity(256 * 1024, input);
     let mut taken = Taken {
         pending: Vec::new(),
@@ -79,7 +132,7 @@ pub(super) async fn write<S: Silo>(
         if block.is_empty() {
             break;
         }
-        taken.take(&block, &mut *writing).await?;
+        taken.take(&block, intake, &mut *writing).await?;
         // Whoever waits for a state before it sends more must not wait for a full block.
         let idle = !reader.buffer().contains(&b'\n');
         if !taken.pending.is_empty()
@@ -92,7 +145,7 @@ pub(super) async fn write<S: Silo>(
     writing.finish().await?;
     taken.echo(sink)?;
     log::info(format_args!("{} records written", taken.records));
-    Ok(End::Done)
+    Ok(taken.records)
 }
 
 /// Reads whole lines: one at least, then what is there already, up to a block.
@@ -107,7 +160,7 @@ fn fill(reader: &mut BufReader<impl Read>, block: &mut Vec<u8>) -> Result<()> {
 }
 
 struct Taken {
-    /// STATE lines that no commit covers yet, as they came.
+    /// Lines that say that states are committed, which no commit covers yet.
     pending: Vec<u8>,
     last_commit: Instant,
     /// Whether anything was committed, after which a bad line is no longer "nothing was done".
@@ -117,55 +170,45 @@ struct Taken {
 }
 
 impl Taken {
-    async fn take(&mut self, block: &[u8], writing: &mut dyn Writing) -> Result<()> {
+    async fn take(
+        &mut self,
+        block: &[u8],
+        intake: &mut dyn Intake,
+        writing: &mut dyn Writing,
+    ) -> Result<()> {
         let mut run: Option<(StoreId, Vec<&RawValue>)> = None;
         for line in block.split_inclusive(|&byte| byte == b'\n') {
             self.lines += 1;
-            let line_number = self.lines;
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
-            let mut deserializer = serde_json::Deserializer::from_slice(line);
-            let parsed: Line<'_> =
-                serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-                    let why = if error.inner().is_data() {
-                        complaint(&error)
-                    } else {
-                        "it is not a JSON message".to_owned()
-                    };
-                    self.refusal(line_number, &why)
-                })?;
-            if let ("RECORD", Some(record)) = (&*parsed.r#type, &parsed.record) {
+            let item = intake.item(line).map_err(|why| self.refusal(self.lines, &why))?;
+            if let Item::Record { group, name, data } = item {
                 self.records += 1;
                 match &mut run {
-                    Some((store, records)) if record.is_of(store) => records.push(record.data),
+                    Some((store, records))
+                        if store.name == name && store.group.as_deref() == group.as_deref() =>
+                    {
+                        records.push(data);
+                    }
                     _ => {
                         hand_over(&mut run, writing).await?;
-                        run = Some((record.store(), vec![record.data]));
+                        let store = StoreId::new(group.map(Cow::into_owned), name.into_owned());
+                        run = Some((store, vec![data]));
                     }
                 }
                 continue;
             }
             hand_over(&mut run, writing).await?;
-            match (&*parsed.r#type, parsed.schema_msg) {
-                ("SCHEMA", Some(message)) => {
-                    for entry in &message.schemas {
+            match item {
+                Item::Schemas(entries) => {
+                    for entry in &entries {
                         writing.schema(entry).await?;
                     }
                 }
-                ("STATE", _) => {
-                    self.pending.extend_from_slice(line);
-                    self.pending.push(b'\n');
-                }
-                ("PROGRESS" | "LOG", _) => {}
-                ("RECORD" | "SCHEMA", _) => {
-                    return Err(self.refusal(line_number, "the message lacks its payload"));
-                }
-                _ => {
-                    let why = "only SCHEMA, RECORD and STATE messages can be taken";
-                    return Err(self.refusal(line_number, why));
-                }
+                Item::State(lines) => self.pending.extend_from_slice(&lines),
+                Item::Record { .. } | Item::Nothing => {}
             }
         }
         hand_over(&mut run, writing).await
