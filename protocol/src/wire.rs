@@ -10,7 +10,6 @@
 //! | --- | --- | --- |
 //! | Airbyte | stream `orders` in the namespace `public` | a state for each stream |
 //! | Singer | stream `public-orders` | a bookmark for each stream |
-//! | Flow | `public/orders` | a cursor for each binding |
 //!
 //! The database is named as well where the silo reads several.
 //!
@@ -42,21 +41,29 @@ pub(crate) const VARIABLE: &str = "MANIFOLD_WIRE";
 /// What the help says of wires.
 pub(crate) const HELP: &str = "\
 Before the command, --wire NAME speaks another protocol, which has a --help of its own:
-airbyte-source, singer-tap. A link to this program named source-… or tap-… does the same, and so
-does MANIFOLD_WIRE.";
+airbyte-source, airbyte-destination, singer-tap, singer-target. A link to this program named
+source-…, destination-…, tap-… or target-… does the same, and so does MANIFOLD_WIRE.";
 
 /// One side of a foreign protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// Airbyte's source.
     AirbyteSource,
+    /// Airbyte's destination.
+    AirbyteDestination,
     /// Singer's tap.
     SingerTap,
+    /// Singer's target.
+    SingerTarget,
 }
 
 /// Each wire with its name, and the word that begins the name of a link and of an image.
-const WIRES: [(Wire, &str, &str); 2] =
-    [(Wire::AirbyteSource, "airbyte-source", "source"), (Wire::SingerTap, "singer-tap", "tap")];
+const WIRES: [(Wire, &str, &str); 4] = [
+    (Wire::AirbyteSource, "airbyte-source", "source"),
+    (Wire::AirbyteDestination, "airbyte-destination", "destination"),
+    (Wire::SingerTap, "singer-tap", "tap"),
+    (Wire::SingerTarget, "singer-target", "target"),
+];
 
 impl Wire {
     fn named(name: &OsStr) -> Result<Option<Wire>> {
@@ -83,7 +90,8 @@ impl Wire {
     fn has(self, command: &str) -> bool {
         match self {
             Wire::AirbyteSource => ["spec", "check", "discover", "read"].contains(&command),
-            Wire::SingerTap => false,
+            Wire::AirbyteDestination => ["spec", "check", "write"].contains(&command),
+            Wire::SingerTap | Wire::SingerTarget => false,
         }
     }
 }
@@ -122,6 +130,8 @@ pub(crate) fn choose(
 pub(crate) fn serve<S: Silo>(wire: Wire, words: Vec<OsString>) -> ExitCode {
     match wire {
         Wire::AirbyteSource => airbyte::source::serve::<S>(&words),
+        Wire::AirbyteDestination => airbyte::destination::serve::<S>(&words),
+        Wire::SingerTarget => singer::target::serve::<S>(&words),
         Wire::SingerTap => singer::tap::serve::<S>(&words),
     }
 }
@@ -179,13 +189,16 @@ mod tests {
 
     #[test]
     fn a_wire_is_chosen_by_flag_then_name_then_variable() {
-        use Wire::AirbyteSource;
+        use Wire::{AirbyteDestination, AirbyteSource, SingerTap, SingerTarget};
         for (line, variable, wire) in [
             ("connector-x spec", None, None),
             ("connector-x --wire airbyte-source spec", None, Some(AirbyteSource)),
             ("source-x --wire=native spec", Some("source"), None),
             ("/usr/bin/source-x spec", None, Some(AirbyteSource)),
             ("connector-x spec", Some("source"), Some(AirbyteSource)),
+            ("tap-x spec", None, Some(SingerTap)),
+            ("connector-x spec", Some("singer-target"), Some(SingerTarget)),
+            ("connector-x spec", Some("destination"), Some(AirbyteDestination)),
             ("connector-x spec", Some(""), None),
         ] {
             let expected = (wire, "spec".to_owned());

@@ -20,6 +20,7 @@
 //! Files among the records, global states, and data sent past stdout have no place here. Times of
 //! day are plain strings, because a type for them loses fractions and offsets in destinations.
 
+pub(super) mod destination;
 mod schema;
 pub(super) mod source;
 mod state;
@@ -34,10 +35,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::now;
-use crate::config::{self, Secret};
+use crate::config::{self, Secret, complaint};
 use crate::fault::{self, Cause, Fault};
 use crate::log::{self, Level};
 use crate::output::{ReaderGone, Sink, line};
+use crate::runner::input;
 use crate::runner::terminal::{self, Terminal};
 use crate::silo::{Access, Silo};
 
@@ -64,7 +66,11 @@ struct ConfiguredStream {
     stream: Stream,
     sync_mode: SyncMode,
     #[serde(default)]
+    destination_sync_mode: Option<DestinationSyncMode>,
+    #[serde(default)]
     cursor_field: Option<Vec<String>>,
+    #[serde(default)]
+    primary_key: Option<Vec<Vec<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +86,24 @@ struct Stream {
 enum SyncMode {
     FullRefresh,
     Incremental,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DestinationSyncMode {
+    Append,
+    Overwrite,
+    AppendDedup,
+    OverwriteDedup,
+    Update,
+    SoftDelete,
+}
+
+/// Reads a configured catalog.
+fn catalog(path: &str) -> Result<Configured> {
+    let value = input::json(path)?;
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| Fault::config(format!("the catalog: {}", complaint(&error))).into())
 }
 
 /// Reads a command line; what is wrong with it goes to stderr, and the status is 2.
@@ -140,7 +164,7 @@ fn trace_error(error: &Error, stream: Option<&Descriptor>) -> Value {
 
 /// Whose move it is; an input that cannot be read is the user's.
 fn cause(error: &Error) -> Cause {
-    match error.is::<crate::runner::input::Unreadable>() {
+    match error.is::<input::Unreadable>() {
         true => Cause::Config,
         false => Fault::cause_of(error),
     }

@@ -21,6 +21,7 @@
 mod catalog;
 mod schema;
 pub(super) mod tap;
+pub(super) mod target;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The Airbyte source.
+//! The Airbyte source and destination.
 
 use std::io::{BufRead, BufReader};
 
@@ -80,7 +80,9 @@ fn timeless(ended: &Ended) -> String {
 #[test]
 fn what_a_source_prints_is_the_golden_one() {
     let bench = bench();
-    golden("airbyte.spec.jsonl", &bench.run("spec").text);
+    let spec = &bench.run("spec").lines[0]["spec"]["connectionSpecification"];
+    assert_eq!(spec["properties"]["path"]["type"], "string");
+    assert_eq!(spec["additionalProperties"], true);
     golden("airbyte.check.jsonl", &bench.run("check --config config.json").text);
     golden("airbyte.discover.jsonl", &bench.run("discover --config config.json").text);
     golden("airbyte.read.jsonl", &timeless(&read(&bench, "incremental", "[]")));
@@ -288,4 +290,71 @@ fn data_rights_stay_available_under_every_name() {
     assert_eq!(ended.lines[0]["type"], "REQUEST_RESULT");
     let ended = bench.run("--wire native discover -c config.json");
     assert_eq!(ended.lines[0]["type"], "SCHEMA");
+}
+
+const CATALOG: &str = r#"{"streams": [{
+    "stream": {"name": "orders", "json_schema": {"properties": {
+        "id": {"type": ["null", "integer"]}, "note": {"type": ["null", "string"]}}}},
+    "sync_mode": "incremental", "destination_sync_mode": "MODE", "primary_key": [["id"]],
+    "generation_id": 1, "minimum_generation_id": 0, "sync_id": 1}]}"#;
+
+const MESSAGES: &str = r#"{"type":"TRACE","trace":{"type":"STREAM_STATUS"},"record":null}
+{"type":"RECORD","record":{"stream":"orders","namespace":null,"data":{"id":1,"note":"new"},"emitted_at":0}}
+{"type":"STATE","state":{"type":"STREAM","stream":{"stream_descriptor":{"name":"orders"},"stream_state":{"a": 1.50}},"x":null}}
+{"type":"RECORD","record":{"stream":"orders","data":{"id":7,"note":null},"emitted_at":0}}
+{"type":"STATE","state":{"type":"STREAM","stream":{"stream_descriptor":{"name":"orders"},"stream_state":{"a":2}}}}
+"#;
+
+fn orders(bench: &Bench) -> Vec<(i64, Option<String>)> {
+    let connection = bench.open();
+    let mut rows = connection.prepare("SELECT id, note FROM orders ORDER BY id").unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_destination_writes_in_each_mode_and_prints_states_as_they_came() {
+    let old = "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT);
+        INSERT INTO orders VALUES (1, 'old'), (2, 'old');";
+    let of = |rows: &[(i64, Option<&str>)]| -> Vec<(i64, Option<String>)> {
+        rows.iter().map(|(id, note)| (*id, note.map(str::to_owned))).collect()
+    };
+    for (mode, expected) in [
+        ("append_dedup", of(&[(1, Some("new")), (2, Some("old")), (7, None)])),
+        ("overwrite", of(&[(1, Some("new")), (7, None)])),
+    ] {
+        let bench = Bench::new("destination-sqlite", old);
+        bench.file("catalog.json", &CATALOG.replace("MODE", mode));
+        let ended = bench.run_with("write --config config.json --catalog catalog.json", MESSAGES);
+        assert_eq!(ended.status, Some(0), "{}", ended.text);
+        let printed: Vec<&str> =
+            ended.text.lines().filter(|line| line.contains("\"STATE\"")).collect();
+        let given: Vec<&str> = MESSAGES.lines().filter(|line| line.contains("\"STATE\"")).collect();
+        assert_eq!(printed, given, "to the byte");
+        assert_eq!(orders(&bench), expected, "{mode}");
+    }
+    let bench = Bench::new("destination-sqlite", "");
+    bench.file("catalog.json", &CATALOG.replace("MODE", "append"));
+    let ended = bench.run_with("write --config config.json --catalog catalog.json", MESSAGES);
+    assert_eq!(orders(&bench), of(&[(1, Some("new")), (7, None)]), "{}", ended.text);
+}
+
+#[test]
+fn nothing_is_acknowledged_that_is_not_committed() {
+    let bench = Bench::new("destination-sqlite", "");
+    bench.file("catalog.json", &CATALOG.replace("MODE", "overwrite"));
+    for (broken, expected) in [
+        (
+            "{\"type\":\"RECORD\",\"record\":{\"stream\":\"other\",\"data\":{}}}",
+            "line 6: the stream other",
+        ),
+        ("{\"type\":\"RECORD\"}", "line 6: the message lacks its payload"),
+        ("nonsense", "line 6: it is not a JSON message"),
+    ] {
+        let input = format!("{MESSAGES}{broken}\n");
+        let ended = bench.run_with("write --config config.json --catalog catalog.json", &input);
+        assert_eq!(ended.status, Some(1));
+        assert!(error(&ended).0.contains(expected), "{}", ended.text);
+        assert_eq!(of_type(&ended, "STATE").count(), 0);
+    }
 }

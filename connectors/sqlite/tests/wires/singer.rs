@@ -1,4 +1,4 @@
-//! The Singer tap.
+//! The Singer tap and target.
 
 use std::io::{BufRead, BufReader};
 
@@ -52,7 +52,11 @@ fn last_state(ended: &Ended) -> Value {
 #[test]
 fn what_a_tap_prints_is_the_golden_one() {
     let bench = bench();
-    golden("singer.about.json", &bench.run("--about --format=json").text);
+    let about = &bench.run("--about --format=json").lines[0];
+    assert_eq!(
+        (&about["name"], &about["settings"]["type"]),
+        (&json!("tap-sqlite"), &json!("object"))
+    );
     golden("singer.discover.json", &bench.run("-c config.json -d --catalog none -s none").text);
     catalog(&bench, "");
     let mut text = String::new();
@@ -192,4 +196,77 @@ fn the_last_line_is_a_state_also_after_sigterm() {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), 200_003, "nothing is lost between the two");
+}
+
+const MESSAGES: &str = r#"{"type":"SCHEMA","stream":"orders","schema":{"properties":{"id":{"type":"integer"},"note":{"type":["null","string"]}}},"key_properties":["id"]}
+{"type":"RECORD","stream":"orders","record":{"id":1,"note":"new"},"version":7,"time_extracted":"2026-01-01T00:00:00Z"}
+{"type":"ACTIVATE_VERSION","stream":"orders","version":7}
+{"type":"STATE","value":{"bookmarks": {"orders":{"n":1.50}}}}
+{"type":"record","stream":"orders","record":{"id":2,"note":null}}
+{"type":"STATE","value":{"bookmarks":{"orders":{"n":2}}}}
+"#;
+
+#[test]
+fn a_target_prints_each_state_once_its_records_are_committed() {
+    let bench = Bench::new("target-sqlite", "");
+    let ended = bench.run_with("--config config.json", MESSAGES);
+    assert_eq!(ended.status, Some(0), "{}", ended.said);
+    let states: Vec<&str> = ended.text.lines().collect();
+    assert_eq!(
+        states,
+        [r#"{"bookmarks": {"orders":{"n":1.50}}}"#, r#"{"bookmarks":{"orders":{"n":2}}}"#]
+    );
+    let count = |sql: &str| bench.open().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM orders"), 2);
+
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(bench.path("config.json")).unwrap()).unwrap();
+    config["load_method"] = "upsert".into();
+    bench.file("upsert.json", &config.to_string());
+    let again = MESSAGES.replace("\"new\"", "\"newer\"");
+    let ended = bench.run_with("--config upsert.json", &again);
+    assert_eq!(ended.status, Some(0), "{}", ended.said);
+    assert_eq!(count("SELECT count(*) FROM orders WHERE note = 'newer'"), 1);
+    assert_eq!(count("SELECT count(*) FROM orders"), 2);
+}
+
+#[test]
+fn a_line_that_a_target_cannot_take_is_named_and_nothing_after_it_is_acknowledged() {
+    let config = |bench: &Bench, method: &str| {
+        let path = bench.path("data.db");
+        bench.file("config.json", &json!({"path": path, "load_method": method}).to_string());
+    };
+    for (broken, expected) in [
+        ("{\"type\":\"RECORD\",\"stream\":\"other\",\"record\":{}}", "before its SCHEMA"),
+        ("{\"type\":\"BATCH\",\"stream\":\"orders\"}", "only SCHEMA, RECORD and STATE"),
+        ("nonsense", "it is not a JSON message"),
+    ] {
+        let bench = Bench::new("target-sqlite", "");
+        config(&bench, "overwrite");
+        let ended = bench.run_with("--config config.json", &format!("{MESSAGES}{broken}\n"));
+        assert_eq!((ended.status, ended.text.as_str()), (Some(1), ""), "{}", ended.said);
+        assert!(ended.said.contains("line 7: ") && ended.said.contains(expected), "{}", ended.said);
+    }
+    let bench = Bench::new("target-sqlite", "");
+    config(&bench, "sideways");
+    assert!(bench.run("--config config.json").said.contains("`load_method` must be"));
+}
+
+#[test]
+fn what_a_tap_reads_a_target_writes_and_a_tap_reads_the_same() {
+    let source = bench();
+    let read = source.run("--config config.json");
+    let target = Bench::new("target-sqlite", "");
+    let ended = target.run_with("--config config.json", &read.text);
+    assert_eq!(ended.status, Some(0), "{}", ended.said);
+    std::fs::copy(target.path("data.db"), source.path("data.db")).unwrap();
+    let again = source.run("--config config.json");
+    let records = |ended: &Ended| {
+        let mut records: Vec<String> = of_type(ended, "RECORD")
+            .map(|line| format!("{} {}", line["stream"], line["record"]))
+            .collect();
+        records.sort();
+        records
+    };
+    assert_eq!(records(&read), records(&again));
 }

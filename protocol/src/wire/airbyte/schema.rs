@@ -81,6 +81,19 @@ fn property(native: &Value) -> Value {
     schema
 }
 
+/// The schema of a stream in our words, for whoever makes a table of it.
+pub(super) fn native(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    for (_, property) in
+        schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+    {
+        if property["airbyte_type"] == "timestamp_without_timezone" {
+            property["format"] = "timestamp".into();
+        }
+    }
+    schema
+}
+
 /// The one type of a schema, null left aside.
 fn one_type(schema: &Value) -> Option<&str> {
     match schema.get("type")? {

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use super::state::{self, StreamState};
 use super::{Configured, ConfiguredStream, Descriptor, SyncMode, schema};
-use crate::config::complaint;
 use crate::fault::Fault;
 use crate::json::{Decimals, Json, NonFinite, Spelling};
 use crate::log;
@@ -108,7 +107,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
             sink.write(&line(&catalog)?)?;
         }
         Command::Read(arguments) => {
-            let catalog = catalog(&arguments.catalog)?;
+            let catalog = super::catalog(&arguments.catalog)?;
             let states = match &arguments.state {
                 Some(path) => state::parse(&input::plain_text(path)?)?,
                 None => HashMap::new(),
@@ -124,12 +123,6 @@ async fn open<S: Silo>(common: &Common, sink: &Arc<Sink>) -> Result<S> {
     let config = input::json(&common.config)?;
     super::hand_on_changes(&config, sink);
     S::connect(wire::configuration::<S>(config)?, Access::Read).await
-}
-
-fn catalog(path: &str) -> Result<Configured> {
-    let value = input::json(path)?;
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Fault::config(format!("the catalog: {}", complaint(&error))).into())
 }
 
 /// The streams of a silo.
