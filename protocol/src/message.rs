@@ -66,6 +66,11 @@ pub enum Message {
         /// The payload.
         verify: Verify,
     },
+    /// Whether a file of evidence holds together.
+    Evidence {
+        /// The payload.
+        evidence: Evidence,
+    },
 }
 
 /// The payload of SPEC.
@@ -353,6 +358,9 @@ pub struct QueryFile {
     pub policy: serde_json::Map<String, Value>,
 }
 
+/// The members of an erasure policy.
+pub const POLICY_MEMBERS: [&str; 5] = ["persons", "relations", "strategies", "retain", "hold"];
+
 /// One thing known of a subject: the value of one property of one store.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Identifier {
@@ -491,6 +499,26 @@ pub struct Verify {
     pub unverifiable: u64,
     /// One entry a store.
     pub stores: Vec<VerifiedStore>,
+    /// Where values of the subject stand in texts, where that was looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residue: Vec<Finding>,
+}
+
+/// A column in whose texts a value of the subject stands. Never the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The store's name.
+    pub schema_name: String,
+    /// The store's group.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "filled")]
+    pub schema_group: Option<String>,
+    /// The column.
+    pub column: String,
+    /// How many rows.
+    pub rows: u64,
+    /// Whether the rows are those of other persons, who may share a value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub others: bool,
 }
 
 /// What a fresh read of one store found.
@@ -512,6 +540,19 @@ pub struct VerifiedStore {
     /// Why the store could not be looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<String>,
+}
+
+/// The payload of EVIDENCE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How many records the file has.
+    pub records: u64,
+    /// The numbers of those that say that something was begun, and that no outcome follows.
+    pub undetermined: Vec<u64>,
+    /// What is wrong with the file: changed, cut or missing records.
+    pub problems: Vec<String>,
+    /// The seal of the last record. Kept elsewhere, it shows whether the end was cut off.
+    pub last: String,
 }
 
 fn is_zero(n: &u64) -> bool {

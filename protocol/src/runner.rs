@@ -197,10 +197,17 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
             let silo = open::<S>(&arguments.common, Access::Read).await?;
             requests::plan(&silo, &request, sink).await
         }
-        Command::Verify(arguments) => {
-            let request = input::request(&arguments.query, &arguments.policy, arguments.follow)?;
-            let silo = open::<S>(&arguments.common, Access::Read).await?;
-            requests::verify(&silo, &request, sink).await
+        Command::Verify(arguments::Verify { query, search_values }) => {
+            let request = input::request(&query.query, &query.policy, query.follow)?;
+            let silo = open::<S>(&query.common, Access::Read).await?;
+            requests::verify(&silo, &request, search_values, sink).await
+        }
+        Command::Evidence(arguments) => {
+            let config = readable::<S>(&arguments.common)?;
+            let evidence = S::evidence(&config, &arguments.evidence)?;
+            let missed = !evidence.problems.is_empty() || !evidence.undetermined.is_empty();
+            sink.message(&Message::Evidence { evidence })?;
+            Ok(End::missed(missed))
         }
         Command::RequestStatus(arguments) => {
             let handles = input::handles(&arguments.requests)?;

@@ -137,6 +137,12 @@ pub trait Silo: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Checks a file of evidence that an erasure wrote, with the configuration's key and without
+    /// connecting.
+    fn evidence(_config: &Self::Config, _file: &std::path::Path) -> Result<message::Evidence> {
+        Err(crate::fault::Fault::config("this connector writes no evidence").into())
+    }
+
     /// Takes records, where the silo can.
     fn writer(&self) -> Option<&dyn Write> {
         None

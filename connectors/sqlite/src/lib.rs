@@ -8,12 +8,14 @@ mod values;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use protocol::config::Secret;
-use protocol::silo::{Ability, Access, Erase, Silo, Store, Write};
+use protocol::message::{Evidence, Relation};
+use protocol::silo::{Ability, Access, Erase, Silo, Store, StoreId, Write};
 use protocol::sql::catalog::Catalog;
+use protocol::sql::erase::{Databases, evidence, suggest};
 use protocol::{Deserialize, JsonSchema, Result, async_trait};
 use rusqlite::Connection;
 
@@ -73,11 +75,26 @@ fn busy_timeout() -> u32 {
 pub struct Sqlite {
     config: Config,
     catalog: Catalog,
+    /// The relations of each table, once they were asked for.
+    relations: OnceLock<Vec<Vec<Relation>>>,
     /// One connection for everything that reads: SQLite serves one statement at a time anyway.
     connection: Mutex<Connection>,
 }
 
 impl Sqlite {
+    /// What a table refers to, and what that means for erasure.
+    fn relations_of(&self, id: &StoreId) -> Result<Vec<Relation>> {
+        let found = match self.relations.get() {
+            Some(found) => found,
+            None => {
+                let found = suggest::relations(&self.catalog, &self.settings().policy()?)?;
+                self.relations.get_or_init(|| found)
+            }
+        };
+        let place = self.catalog.tables.iter().position(|table| table.id == *id);
+        Ok(place.and_then(|place| found.get(place)).cloned().unwrap_or_default())
+    }
+
     /// Runs `read` on the connection.
     fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +113,12 @@ impl Silo for Sqlite {
         let connection = connection::open(&config, access)?;
         let catalog = catalog::read(&connection, &config.tables)
             .map_err(|error| connection::explain(&config, error))?;
-        Ok(Sqlite { config, catalog, connection: Mutex::new(connection) })
+        Ok(Sqlite {
+            config,
+            catalog,
+            relations: OnceLock::new(),
+            connection: Mutex::new(connection),
+        })
     }
 
     async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
@@ -106,6 +128,10 @@ impl Silo for Sqlite {
 
     fn eraser(&self) -> Option<&dyn Erase> {
         Some(self)
+    }
+
+    fn evidence(config: &Config, file: &Path) -> Result<Evidence> {
+        evidence::check(file, config.evidence_key.as_ref())
     }
 
     fn writer(&self) -> Option<&dyn Write> {

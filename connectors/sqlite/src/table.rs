@@ -33,7 +33,9 @@ impl Store for Rows<'_> {
     }
 
     async fn schema(&self) -> Result<Schema> {
-        Ok(self.table.schema())
+        let mut schema = self.table.schema();
+        schema.relations = self.silo.relations_of(&self.table.id)?;
+        Ok(schema)
     }
 
     async fn scan(&self, sample: &Sample, out: &mut Output) -> Result<()> {

@@ -48,7 +48,9 @@ pub(super) enum Command {
     /// Print what an erasure would do
     Plan(Query),
     /// Print what is still there of a subject
-    Verify(Query),
+    Verify(Verify),
+    /// Check a file of evidence: its seals, gaps, and what has no outcome
+    Evidence(Evidence),
     /// Print how requests stand
     RequestStatus(Requests),
     /// Print what requests found
@@ -73,6 +75,7 @@ impl Command {
             | Command::Read(_)
             | Command::Plan(_)
             | Command::Verify(_)
+            | Command::Evidence(_)
             | Command::Write(_) => false,
         }
     }
@@ -154,6 +157,15 @@ pub(super) struct Query {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    pub(super) query: Query,
+    /// Look for the subject's values in all text as well
+    #[arg(long)]
+    pub(super) search_values: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Delete {
     #[command(flatten)]
     pub(super) query: Query,
@@ -169,6 +181,15 @@ pub(super) struct Delete {
     /// Look for the subject's values in all text afterwards
     #[arg(long)]
     pub(super) search_values: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Evidence {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// The file that delete --evidence wrote
+    #[arg(long, value_name = "FILE")]
+    pub(super) evidence: std::path::PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -240,12 +261,13 @@ fn inputs(command: &Command) -> Vec<&str> {
         }
         Command::Scan(scan) => (&scan.common, Some(scan.schemas.as_str()), None),
         Command::Read(read) => (&read.common, read.schemas.as_deref(), read.state.as_deref()),
-        Command::Query(query) | Command::Plan(query) | Command::Verify(query) => {
+        Command::Query(query) | Command::Plan(query) | Command::Verify(Verify { query, .. }) => {
             (&query.common, Some(query.query.as_str()), query.policy.as_deref())
         }
         Command::Delete(Delete { query, .. }) => {
             (&query.common, Some(query.query.as_str()), query.policy.as_deref())
         }
+        Command::Evidence(evidence) => (&evidence.common, None, None),
         Command::RequestStatus(requests) | Command::RequestResults(requests) => {
             (&requests.common, Some(requests.requests.as_str()), None)
         }

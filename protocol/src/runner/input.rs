@@ -16,7 +16,8 @@ use crate::config::complaint;
 use crate::fault::Fault;
 use crate::log;
 use crate::message::{
-    ChosenStore, HandleFile, Identifier, PersistFile, QueryFile, RequestHandle, Schemas, State,
+    ChosenStore, HandleFile, Identifier, POLICY_MEMBERS, PersistFile, QueryFile, RequestHandle,
+    Schemas, State,
 };
 use crate::silo::{Cursor, StoreId};
 
@@ -180,10 +181,7 @@ pub(super) fn request(
     }
     let mut members = file.policy;
     if let Some(path) = policy {
-        let Value::Object(policy) = json(path)? else {
-            return Err(unreadable(path, "a policy must be an object"));
-        };
-        members.extend(policy);
+        members.extend(self::policy(path)?);
     }
     Ok(Request { identifiers, follow: follow || file.follow.unwrap_or(false), policy: members })
 }
@@ -196,6 +194,25 @@ fn on_one_line(raw: Box<RawValue>) -> Box<RawValue> {
     }
     let line = raw.get().replace(['\n', '\r'], " ");
     RawValue::from_string(line).expect("blanks for line breaks leave JSON what it is")
+}
+
+/// The members of a policy file, JSON or YAML, which is JSON's superset. One that is not known is
+/// refused: a rule of retention with a slip in its name must not be left out.
+fn policy(path: &str) -> Result<Map<String, Value>, Unreadable> {
+    let members: Value = serde_saphyr::from_str(&text(path)?).map_err(|error| {
+        let line = error.location().map(|at| format!(", line {}", at.line())).unwrap_or_default();
+        unreadable(path, format_args!("it is neither JSON nor YAML{line}"))
+    })?;
+    let Value::Object(members) = members else {
+        return Err(unreadable(path, "a policy must be an object"));
+    };
+    match members.keys().find(|name| !POLICY_MEMBERS.contains(&name.as_str())) {
+        Some(name) => Err(unreadable(
+            path,
+            format_args!("a policy has no member `{name}`, but {}", POLICY_MEMBERS.join(", ")),
+        )),
+        None => Ok(members),
+    }
 }
 
 /// The last cursor of each store among the STATE lines of a `--state` file.

@@ -371,14 +371,23 @@ pub(super) async fn plan<S: Silo>(silo: &S, request: &Request, sink: &Sink) -> R
     Ok(End::missed(stopped))
 }
 
-pub(super) async fn verify<S: Silo>(silo: &S, request: &Request, sink: &Sink) -> Result<End> {
+pub(super) async fn verify<S: Silo>(
+    silo: &S,
+    request: &Request,
+    search_values: bool,
+    sink: &Sink,
+) -> Result<End> {
     let verify = match silo.eraser() {
-        Some(eraser) => eraser.verify(&erasure(request)).await?,
+        Some(eraser) => eraser.verify(&Erasure { search_values, ..erasure(request) }).await?,
+        None if search_values => {
+            return Err(Fault::config("this connector cannot search all text for values").into());
+        }
         None if request.follow => return Err(eraser(silo).err().unwrap_or_else(unknown)),
         None => look_again(silo, request).await?,
     };
     let missed = verify.remaining > 0
         || verify.unverifiable > 0
+        || !verify.residue.is_empty()
         || verify.stores.iter().any(|store| store.near > 0);
     sink.message(&Message::Verify { verify })?;
     Ok(End::missed(missed))

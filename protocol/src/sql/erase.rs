@@ -11,6 +11,7 @@
 //! | `decide`, `strategies`, `sequence` | what becomes of them, and in which order |
 //! | `plan`, `seal` | the plan and the hash that stands for it |
 //! | `plain`, `execute`, `verify` | doing it, and looking again |
+//! | `residue`, `evidence` | what else is there, and what can be shown of it later |
 //!
 //! Nothing here holds rows in memory: keys are in temporary tables of the database, and what is
 //! read of them comes in pages.
@@ -18,6 +19,7 @@
 mod closure;
 mod decide;
 pub mod engine;
+pub mod evidence;
 mod execute;
 pub mod fold;
 pub mod persons;
@@ -25,10 +27,12 @@ mod plain;
 mod plan;
 pub mod policy;
 pub mod relations;
+mod residue;
 mod review;
 mod seal;
 pub mod sequence;
 mod strategies;
+pub mod suggest;
 mod verify;
 mod work;
 
@@ -42,10 +46,11 @@ use serde_json::{Map, Value};
 use crate::config::Secret;
 use crate::fault::{self, Cause, Fault};
 use crate::log;
-use crate::message::{Action, Plan, VerifiedStore, Verify};
+use crate::message::{Action, POLICY_MEMBERS, Plan, Step, VerifiedStore, Verify};
 use crate::output::Outputs;
 use crate::silo::{Erase, Erasure, Outcome, StoreId, Subject};
 use engine::{Commit, Engine, Mode, Session};
+use evidence::Journal;
 use plan::{Intent, Prepared};
 use policy::{Date, Policy};
 use seal::Seal;
@@ -87,14 +92,20 @@ struct Prepare {
     today: Date,
 }
 
+impl Settings<'_> {
+    /// The policy of the configuration.
+    pub fn policy(&self) -> Result<Policy> {
+        match self.policy.filter(|text| !text.trim().is_empty()) {
+            Some(text) => Policy::of(&members(text)?),
+            None => Ok(Policy::default()),
+        }
+    }
+}
+
 impl Prepare {
     fn of(silo: &impl Databases, request: &Erasure) -> Result<Prepare> {
         let settings = silo.settings();
-        let configured = match settings.policy.filter(|text| !text.trim().is_empty()) {
-            Some(text) => Policy::of(&members(text)?)?,
-            None => Policy::default(),
-        };
-        let policy = configured.and(Policy::of(&request.policy)?);
+        let policy = settings.policy()?.and(Policy::of(&request.policy)?);
         let key = settings.evidence_key.map(|key| key.reveal().as_bytes().to_vec());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let today = Date::of_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
@@ -111,11 +122,11 @@ pub fn members(text: &str) -> Result<Map<String, Value>> {
     })?;
     match value {
         Value::Object(members) => {
-            let unknown = members.keys().find(|name| !Policy::MEMBERS.contains(&name.as_str()));
+            let unknown = members.keys().find(|name| !POLICY_MEMBERS.contains(&name.as_str()));
             match unknown {
                 Some(name) => Err(Fault::config(format!(
                     "the policy has a member `{name}`; it may have {}",
-                    Policy::MEMBERS.join(", ")
+                    POLICY_MEMBERS.join(", ")
                 ))
                 .into()),
                 None => Ok(members),
@@ -183,7 +194,7 @@ impl<S: Databases> Erase for S {
     }
 
     async fn erase(&self, request: &Erasure) -> Result<Vec<Outcome>> {
-        if !request.follow && request.approved.is_none() {
+        if !request.follow && request.approved.is_none() && request.evidence.is_none() {
             let engines = self.databases();
             let mut outcomes = Vec::new();
             for (place, subjects) in by_database(self, &request.subjects) {
@@ -219,7 +230,15 @@ impl<S: Databases> Erase for S {
         let prepare = Prepare::of(self, request)?;
         let mut verify = Verify::default();
         for (engine, intent) in &intents(self, request, &prepare)? {
-            let prepared = plan::prepare(*engine, Mode::Look, intent).await?;
+            let mut prepared = plan::prepare(*engine, Mode::Look, intent).await?;
+            if request.search_values {
+                let (values, complete) = prepared.work.values(&intent.subjects).await?;
+                verify.residue.extend(prepared.work.search(&values).await?);
+                if !complete {
+                    log::warn("there are too many values to look for all of them in texts");
+                    verify.unverifiable += 1;
+                }
+            }
             let mut stores: BTreeMap<usize, VerifiedStore> = BTreeMap::new();
             let mut order: Vec<usize> = Vec::new();
             let entry = |place: usize| {
@@ -334,26 +353,139 @@ async fn all_or_nothing<E: Engine>(
         )
         .into());
     }
-    let mut done = Vec::new();
-    for (one, (_, intent)) in prepared.iter_mut().zip(intents) {
-        execute::execute(one, &intent.policy, prepare.key.as_ref()).await?;
-        done.push(one.work.remember(&one.decision, &seal).await?);
-    }
-    let mut outcomes = Vec::new();
-    for (mut one, (done, (engine, intent))) in prepared.into_iter().zip(done.iter().zip(intents)) {
-        let mut settled = outcomes_of(&one, intent);
-        if request.dry_run {
-            one.work.session.rollback().await?;
-        } else {
-            finish(*engine, one, done, intent, &seal, &mut settled).await?;
+    let mut journal = match &request.evidence {
+        Some(path) if !request.dry_run => {
+            let mut journal = Journal::open(path, prepare.key.as_ref())?;
+            let steps: Vec<Step> = prepared.iter().flat_map(Prepared::steps).collect();
+            if sealed.is_empty() {
+                for (one, (_, intent)) in prepared.iter_mut().zip(intents) {
+                    sealed.push(one.sealed(intent, &seal).await?);
+                }
+            }
+            journal.begin(&plan::hash(&seal, &sealed), &request.subjects, &steps)?;
+            Some(journal)
         }
-        outcomes.extend(settled);
-    }
+        _ => None,
+    };
+    let written = write(prepared, intents, request, prepare, &seal).await;
+    let mut outcomes = match (written, &mut journal) {
+        (Ok(outcomes), Some(journal)) => {
+            let mut residue = Vec::new();
+            for (engine, _) in intents {
+                residue.extend(engine.residue(&[]).await?);
+            }
+            journal.done(&outcomes, &residue)?;
+            outcomes
+        }
+        (Err(error), Some(journal)) => {
+            let why = log::scrub(&fault::line(&error));
+            match error.is::<Unsettled>() {
+                true => journal.unknown(&why)?,
+                false => journal.failed(&why)?,
+            }
+            return Err(error);
+        }
+        (written, None) => written?,
+    };
     // Those that were named, first.
     let named = |id: &StoreId| request.subjects.iter().position(|(other, _)| other == id);
     outcomes.sort_by_key(|outcome| named(&outcome.store).unwrap_or(usize::MAX));
     Ok(outcomes)
 }
+
+/// Writes in every database, and looks again in each.
+async fn write<E: Engine>(
+    mut prepared: Vec<Prepared<'_, E>>,
+    intents: &[(&E, Intent)],
+    request: &Erasure,
+    prepare: &Prepare,
+    seal: &Seal,
+) -> Result<Vec<Outcome>> {
+    let mut done = Vec::new();
+    let mut values = Vec::new();
+    for (one, (_, intent)) in prepared.iter_mut().zip(intents) {
+        values.push(match request.search_values {
+            true => Some(one.work.values(&intent.subjects).await?),
+            false => None,
+        });
+        execute::execute(one, &intent.policy, prepare.key.as_ref()).await?;
+        done.push(one.work.remember(&one.decision, seal).await?);
+    }
+    let mut outcomes = Vec::new();
+    let all = prepared.into_iter().zip(values).zip(done.iter().zip(intents));
+    for ((mut one, values), (done, (engine, intent))) in all {
+        let mut settled = outcomes_of(&one, intent);
+        if request.dry_run {
+            one.work.session.rollback().await?;
+        } else {
+            finish(*engine, one, done, intent, seal, &mut settled).await?;
+            if let Some((values, complete)) = values {
+                search(*engine, intent, &values, complete, &mut settled).await;
+            }
+        }
+        outcomes.extend(settled);
+    }
+    Ok(outcomes)
+}
+
+/// Tells where values still stand in texts: each store with any is not done.
+async fn search<E: Engine>(
+    engine: &E,
+    intent: &Intent,
+    values: &std::collections::BTreeSet<String>,
+    complete: bool,
+    outcomes: &mut Vec<Outcome>,
+) {
+    let found = async {
+        let mut work =
+            work::Work::begin(engine, Mode::Look, &intent.policy, &intent.subjects).await?;
+        work.search(values).await
+    };
+    match found.await {
+        Ok(found) => {
+            for one in found {
+                let id = StoreId::new(one.schema_group, one.schema_name);
+                let place = match outcomes.iter().position(|outcome| outcome.store == id) {
+                    Some(place) => place,
+                    None => {
+                        outcomes.push(Outcome::of(id));
+                        outcomes.len() - 1
+                    }
+                };
+                outcomes[place].skipped.push(format!(
+                    "{} rows hold a value of the subject in `{}`{}",
+                    one.rows,
+                    one.column,
+                    if one.others { ", and may be another person's" } else { "" }
+                ));
+            }
+            if let (false, Some(first)) = (complete, outcomes.first_mut()) {
+                first.skipped.push("not all values were looked for in texts".to_owned());
+            }
+        }
+        Err(error) => {
+            let why = log::scrub(&fault::line(&error));
+            if let Some(first) = outcomes.first_mut() {
+                first.skipped.push(format!("texts could not be searched: {why}"));
+            }
+        }
+    }
+}
+
+/// Whether something was erased is not known.
+#[derive(Debug)]
+struct Unsettled;
+
+impl std::fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "the connection broke at the commit, and whether anything was erased is unknown: run \
+             verify once the database can be reached",
+        )
+    }
+}
+
+impl std::error::Error for Unsettled {}
 
 /// Commits, and looks again.
 async fn finish<E: Engine>(
@@ -366,11 +498,9 @@ async fn finish<E: Engine>(
 ) -> Result<()> {
     if one.work.session.commit().await? == Commit::Unknown {
         // What the answer would have been shows in what is there.
-        let again = plan::prepare(engine, Mode::Look, intent).await.map_err(|error| {
-            error.context(Fault::system(
-                "the connection broke at the commit, and whether anything was erased is unknown",
-            ))
-        })?;
+        let again = plan::prepare(engine, Mode::Look, intent)
+            .await
+            .map_err(|error| error.context(Unsettled))?;
         let open = again
             .decision
             .steps

@@ -87,7 +87,25 @@ impl<E: Engine> Work<'_, E> {
             walk.round += 1;
             walk.fresh = std::mem::replace(&mut walk.next, vec![false; walk.fresh.len()]);
         }
+        // What was in doubt may have been reached by a relation that leaves none.
+        for place in 0..walk.fresh.len() {
+            if self.has_made(&candidate_table(place)) {
+                self.forget_taken(place, walk.phase).await?;
+            }
+        }
         Ok(walk.round)
+    }
+
+    /// Candidates of a phase that are taken by now are none any more.
+    async fn forget_taken(&mut self, place: usize, phase: Phase) -> Result<()> {
+        let (waiting, taken) = (candidate_table(place), key_table(place));
+        let k = self.temp_key(place, None)?;
+        self.run(format!(
+            "DELETE FROM {waiting} WHERE phase = {} AND ({k}) IN (SELECT {k} FROM {taken})",
+            phase as i64
+        ))
+        .await?;
+        Ok(())
     }
 
     async fn follow(
@@ -108,6 +126,12 @@ impl<E: Engine> Work<'_, E> {
         let mut of_round = format!("k.round = {round}");
         if walk.phase == Phase::Review {
             of_round.push_str(&format!(" AND k.phase = {phase}"));
+        }
+        // A part that others refer to stays, also where it is reached as a child.
+        let aside = shared_table(child);
+        if walk.phase == Phase::Part && self.has_made(&aside) {
+            let on = self.on_key(child, "c", "x")?;
+            of_round.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {aside} x WHERE {on})"));
         }
         if self.is_certain(place, edge) {
             self.ensure_keys(child).await?;
@@ -222,8 +246,7 @@ impl<E: Engine> Work<'_, E> {
     async fn judge(&mut self, place: usize, walk: &mut Walk) -> Result<()> {
         let (waiting, taken) = (candidate_table(place), key_table(place));
         let k = self.temp_key(place, None)?;
-        let known = format!("DELETE FROM {waiting} WHERE ({k}) IN (SELECT {k} FROM {taken})");
-        self.run(&known).await?;
+        self.forget_taken(place, walk.phase).await?;
         let looks = i64::from(self.graph.looks[place]);
         self.run(format!(
             "UPDATE {waiting} SET sure = 0, subject = 0, other = 0, linked = {looks}"
@@ -271,7 +294,7 @@ impl<E: Engine> Work<'_, E> {
             Statement::plain(self.engine.insert_new(&taken, &into_columns(&parts), &select));
         if self.fill(&taken, statement).await? > 0 {
             walk.next[place] = true;
-            self.run(&known).await?;
+            self.forget_taken(place, walk.phase).await?;
         }
         Ok(())
     }
@@ -334,8 +357,8 @@ impl<E: Engine> Work<'_, E> {
         Ok(format!(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {on})", key_table(place)))
     }
 
-    /// The candidates of the first phase that are left and are not another person's, by relation.
-    pub(super) async fn undecided(&mut self) -> Result<Vec<Undecided>> {
+    /// The candidates of a phase that are left and are not another person's, by relation.
+    pub(super) async fn undecided(&mut self, phase: Phase) -> Result<Vec<Undecided>> {
         let mut found = Vec::new();
         for place in 0..self.catalog.tables.len() {
             let waiting = candidate_table(place);
@@ -344,8 +367,9 @@ impl<E: Engine> Work<'_, E> {
             }
             let sql = format!(
                 "SELECT via, count(*), sum(CASE WHEN other = 1 THEN 1 ELSE 0 END), sum(linked) \
-                 FROM {waiting} WHERE phase = 0 AND NOT (other = 1 AND subject = 0) \
-                 GROUP BY via ORDER BY via"
+                 FROM {waiting} WHERE phase = {} AND NOT (other = 1 AND subject = 0) \
+                 GROUP BY via ORDER BY via",
+                phase as i64
             );
             let mut each = |cells: &[super::engine::Cell<'_>]| {
                 let number = |i: usize| match cells.get(i) {

@@ -51,6 +51,9 @@ pub(super) enum Opening {
     Defer,
     /// The rows go from the leaves up.
     LeavesFirst,
+    /// The database deletes some of the store's rows with others; they are counted by how many rows
+    /// the store has before and after.
+    Cascade,
 }
 
 /// Everything that was decided.
@@ -112,13 +115,15 @@ impl<E: Engine> Work<'_, E> {
     ) -> Result<Decision> {
         let mut decision = Decision { cutoffs, ..Decision::default() };
         if follow {
-            self.undecided_steps(&mut decision).await?;
+            self.undecided_steps(Phase::Owned, &mut decision).await?;
         }
         let mut reasons: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
         self.retain(&mut decision, &mut reasons).await?;
         self.mask_where_said(policy, &decision).await?;
         if follow {
             self.take_parts(policy, &mut decision, &mut reasons, round).await?;
+            // What a part's own rows lead to can be in doubt as well.
+            self.undecided_steps(Phase::Part, &mut decision).await?;
         }
         let mut fates = BTreeMap::new();
         for place in self.reached() {
@@ -133,8 +138,8 @@ impl<E: Engine> Work<'_, E> {
         Ok(decision)
     }
 
-    async fn undecided_steps(&mut self, decision: &mut Decision) -> Result<()> {
-        for undecided in self.undecided().await? {
+    async fn undecided_steps(&mut self, phase: Phase, decision: &mut Decision) -> Result<()> {
+        for undecided in self.undecided(phase).await? {
             let edge = &self.graph.edges[undecided.edge];
             let (store, parent) = (self.store(edge.child), self.store(edge.parent));
             let why = if self.graph.looks[edge.child] {
@@ -633,21 +638,30 @@ impl<E: Engine> Work<'_, E> {
                 edges.retain(|&other| other != place);
             }
         }
+        let (alone, between): (Vec<usize>, Vec<usize>) = edges.iter().partition(|&&place| {
+            let edge = &self.graph.edges[place];
+            edge.child == edge.parent
+        });
+        edges = between;
+        self.open_within(&alone, decision);
+        let mut in_pieces: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, opening) in &decision.openings {
+            if *opening == Opening::LeavesFirst {
+                in_pieces.entry(self.graph.edges[*place].child).or_default().push(*place);
+            }
+        }
+        for (store, within) in in_pieces {
+            let rows = self.circle_within(store, &within).await?;
+            if rows > 0 {
+                decision.steps.push(self.circle(&within, rows));
+            }
+        }
         for place in circles(&self.graph, &edges) {
             // An earlier opening may have been enough.
-            if !circles(&self.graph, &edges).contains(&place) {
-                continue;
-            }
-            let edge = self.graph.edges[place].clone();
-            let Some(key) = edge.key.clone() else { continue };
-            let alone = edge.child == edge.parent;
-            if alone && self.engine.checks_at_end(&key) {
-                edges.retain(|&other| other != place);
-            } else if !nullable_columns(&self.catalog, &edge).is_empty() {
+            if circles(&self.graph, &edges).contains(&place)
+                && !nullable_columns(&self.catalog, &self.graph.edges[place]).is_empty()
+            {
                 decision.openings.push((place, Opening::Null));
-                edges.retain(|&other| other != place);
-            } else if alone {
-                decision.openings.push((place, Opening::LeavesFirst));
                 edges.retain(|&other| other != place);
             }
         }
@@ -667,24 +681,115 @@ impl<E: Engine> Work<'_, E> {
         }
         let closed = circles(&self.graph, &edges);
         if let Some(&first) = closed.first() {
-            let edge = &self.graph.edges[first];
-            let names: Vec<String> =
-                closed.iter().map(|&p| self.graph.edges[p].name(&self.catalog)).collect();
-            let rows = fates.get(&edge.child).map_or(0, |fates| fates.delete);
-            decision.steps.push(Planned {
-                edge: Some(first),
-                columns: edge.columns.clone(),
-                reason: Some(format!(
-                    "the rows refer to each other in a circle ({}), and none of these references \
-                     can be null or wait for the commit: mask one of the stores instead",
-                    names.join(", ")
-                )),
-                ..Planned::of(edge.child, Action::Blocked, rows)
-            });
+            let child = self.graph.edges[first].child;
+            let rows = fates.get(&child).map_or(0, |fates| fates.delete);
+            decision.steps.push(self.circle(&closed, rows));
         }
         let groups = groups_of(&self.graph, &edges);
         decision.order = groups.into_iter().flatten().filter(|&place| goes(place)).collect();
         Ok(())
+    }
+
+    /// How rows of one store that refer to each other can go: at once, where the database checks at
+    /// the end of a statement; else their references are nulled, or they go from the leaves up.
+    fn open_within(&self, alone: &[usize], decision: &mut Decision) {
+        let action = |place: usize| self.graph.edges[place].key.as_ref().map(|key| key.on_delete);
+        for &place in alone {
+            let edge = &self.graph.edges[place];
+            let Some(key) = &edge.key else { continue };
+            let stubborn = |&other: &usize| {
+                let other_edge = &self.graph.edges[other];
+                other_edge.child == edge.child
+                    && !other_edge.key.as_ref().is_some_and(|key| {
+                        self.engine.checks_at_end(key) || key.on_delete == OnChange::Cascade
+                    })
+                    && nullable_columns(&self.catalog, other_edge).is_empty()
+            };
+            let in_pieces = alone.iter().any(stubborn);
+            if !in_pieces && self.engine.checks_at_end(key) {
+                continue;
+            }
+            if !nullable_columns(&self.catalog, edge).is_empty() {
+                decision.openings.push((place, Opening::Null));
+            } else if action(place) == Some(OnChange::Cascade) {
+                decision.openings.push((place, Opening::Cascade));
+            } else if action(place) == Some(OnChange::Refuse) && self.engine.defer(key).is_some() {
+                decision.openings.push((place, Opening::Defer));
+            } else {
+                decision.openings.push((place, Opening::LeavesFirst));
+            }
+        }
+    }
+
+    /// The step that stops an erasure whose rows refer to each other in a circle.
+    fn circle(&self, edges: &[usize], rows: u64) -> Planned {
+        let names: Vec<String> =
+            edges.iter().map(|&place| self.graph.edges[place].name(&self.catalog)).collect();
+        let edge = &self.graph.edges[edges[0]];
+        Planned {
+            edge: Some(edges[0]),
+            columns: edge.columns.clone(),
+            reason: Some(format!(
+                "the rows refer to each other in a circle ({}), and none of these references can be \
+                 null or wait for the commit: mask one of the stores instead",
+                names.join(", ")
+            )),
+            ..Planned::of(edge.child, Action::Blocked, rows)
+        }
+    }
+
+    /// `SELECT …`: the keys in a temporary table of those rows that no other row refers to, by
+    /// relations within their store; `among` narrows down which others count, as `c`.
+    pub(super) fn leaves(
+        &self,
+        place: usize,
+        temp: &str,
+        edges: &[usize],
+        among: &str,
+    ) -> Result<String> {
+        let path = self.path(place);
+        // A row that refers to itself is a leaf all the same.
+        let parts = self.key_parts(place)?;
+        let same: Vec<String> =
+            parts.iter().map(|part| format!("c.{0} = p.{0}", part.sql)).collect();
+        let mut sql = format!(
+            "SELECT {} FROM {temp} k {} {path} p ON {} WHERE 1 = 1",
+            self.temp_key(place, Some("k"))?,
+            self.engine.join(),
+            self.on_key(place, "p", "k")?
+        );
+        for &edge in edges {
+            let on = self.on_rows(&self.graph.edges[edge], "p", "c");
+            sql.push_str(&format!(
+                " AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on} AND NOT ({}){among})",
+                same.join(" AND ")
+            ));
+        }
+        Ok(sql)
+    }
+
+    /// How many of a store's rows can go neither at once nor from the leaves up, because they refer
+    /// to each other in a circle.
+    async fn circle_within(&mut self, place: usize, edges: &[usize]) -> Result<u64> {
+        let (all, leaves) = (format!("manifold_p{place}"), format!("manifold_s{place}"));
+        self.scratch(&all, place, "").await?;
+        let k = self.temp_key(place, None)?;
+        let select = format!("SELECT {k} FROM {} WHERE fate = 0", key_table(place));
+        let mut rows = self.insert(&all, &k, &select).await?;
+        let there = self.on_key(place, "c", "x")?;
+        let among = format!(" AND EXISTS (SELECT 1 FROM {all} x WHERE {there})");
+        while rows > 0 {
+            self.scratch(&leaves, place, "").await?;
+            let select = self.leaves(place, &all, edges, &among)?;
+            let found = self.insert(&leaves, &k, &select).await?;
+            if found == 0 {
+                break;
+            }
+            self.run(format!("DELETE FROM {all} WHERE ({k}) IN (SELECT {k} FROM {leaves})"))
+                .await?;
+            rows = rows.saturating_sub(found);
+        }
+        Ok(rows)
     }
 
     /// The steps of rows that go, are masked or kept.
@@ -727,6 +832,7 @@ impl<E: Engine> Work<'_, E> {
                         Opening::Null => format!("{columns} is set to null first"),
                         Opening::Defer => format!("the check of {columns} waits for the commit"),
                         Opening::LeavesFirst => format!("by {columns}, from the leaves up"),
+                        Opening::Cascade => format!("some by the cascade of {columns}"),
                     }
                 })
                 .collect();

@@ -42,12 +42,28 @@ pub(super) async fn execute<E: Engine>(
         check(work, step.place, "masked", masked, step.rows)?;
     }
     for step in decision.steps.iter().filter(|step| step.action == Action::Delete) {
-        let leaves = decision.openings.iter().find(|(edge, opening)| {
-            *opening == Opening::LeavesFirst && work.graph.edges[*edge].child == step.place
-        });
-        let deleted = match leaves {
-            Some((edge, _)) => delete_leaves_first(work, *edge).await?,
-            None => work.delete_keys(step.place).await?,
+        let within = |wanted: Opening| -> Vec<usize> {
+            decision
+                .openings
+                .iter()
+                .filter(|(edge, opening)| {
+                    *opening == wanted && work.graph.edges[*edge].child == step.place
+                })
+                .map(|(edge, _)| *edge)
+                .collect()
+        };
+        let (leaves, cascades) = (within(Opening::LeavesFirst), within(Opening::Cascade));
+        let deleted = if leaves.is_empty() && cascades.is_empty() {
+            work.delete_keys(step.place).await?
+        } else {
+            let all = format!("SELECT count(*) FROM {}", work.path(step.place));
+            let before = work.count(&all).await?;
+            if leaves.is_empty() {
+                work.delete_keys(step.place).await?;
+            } else {
+                delete_leaves_first(work, step.place, &leaves).await?;
+            }
+            before.saturating_sub(work.count(&all).await?)
         };
         check(work, step.place, "deleted", deleted, step.rows)?;
     }
@@ -149,28 +165,23 @@ async fn open_by_null<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result
     Ok(())
 }
 
-/// Deletes rows that refer to each other within their store, those first that nothing refers to.
-async fn delete_leaves_first<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result<u64> {
-    let edge = work.graph.edges[place].clone();
-    let (path, keys) = (work.path(edge.child), key_table(edge.child));
-    let (key, k) = (work.bare_key(edge.child)?, work.temp_key(edge.child, None)?);
-    let on_key = work.on_key(edge.parent, "p", "k")?;
-    let scratch = format!("manifold_s{}", edge.child);
-    let mut deleted = 0;
+/// Deletes rows that refer to each other within their store, those first that no other refers to.
+async fn delete_leaves_first<E: Engine>(
+    work: &mut Work<'_, E>,
+    place: usize,
+    edges: &[usize],
+) -> Result<()> {
+    let (path, keys) = (work.path(place), key_table(place));
+    let (key, k) = (work.bare_key(place)?, work.temp_key(place, None)?);
+    let scratch = format!("manifold_s{place}");
     loop {
-        work.scratch(&scratch, edge.child, "").await?;
-        let on = work.on_rows(&edge, "p", "c");
-        let select = format!(
-            "SELECT {} FROM {keys} k {} {path} p ON {on_key} WHERE k.fate = 0 \
-             AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on})",
-            work.temp_key(edge.child, Some("k"))?,
-            work.engine.join()
-        );
+        work.scratch(&scratch, place, "").await?;
+        let leaves = work.leaves(place, &keys, edges, "")?;
+        let select = format!("{leaves} AND k.fate = 0");
         if work.insert(&scratch, &k, &select).await? == 0 {
-            return Ok(deleted);
+            return Ok(());
         }
-        deleted += work
-            .run(format!("DELETE FROM {path} WHERE ({key}) IN (SELECT {k} FROM {scratch})"))
+        work.run(format!("DELETE FROM {path} WHERE ({key}) IN (SELECT {k} FROM {scratch})"))
             .await?;
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::complaint;
 use crate::fault::Fault;
-use crate::message::Reference;
+use crate::message::{POLICY_MEMBERS, Reference};
 use crate::silo::StoreId;
 use crate::sql::catalog::Catalog;
 
@@ -127,14 +127,11 @@ pub struct Retain {
 }
 
 impl Policy {
-    /// The names of a policy's members.
-    pub const MEMBERS: [&str; 5] = ["persons", "relations", "strategies", "retain", "hold"];
-
     /// The policy that the members of an object say. Others are ignored, as in every message.
     pub fn of(members: &Map<String, Value>) -> Result<Policy> {
         let own = members
             .iter()
-            .filter(|(name, value)| Policy::MEMBERS.contains(&name.as_str()) && !value.is_null());
+            .filter(|(name, value)| POLICY_MEMBERS.contains(&name.as_str()) && !value.is_null());
         let own: Map<String, Value> =
             own.map(|(name, value)| (name.clone(), value.clone())).collect();
         serde_path_to_error::deserialize(Value::Object(own))

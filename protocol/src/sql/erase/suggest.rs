@@ -1,0 +1,150 @@
+//! What `discover` says of relations: the declared ones with their rule and why, and those that are
+//! not declared but look like it.
+//!
+//! A suggestion goes by names and types alone; it is never acted on unless a policy says so.
+
+use anyhow::Result;
+
+use super::persons::words;
+use super::policy::Policy;
+use super::relations::Graph;
+use crate::message::{Reference, Relation};
+use crate::silo::Kind;
+use crate::sql::catalog::{Catalog, Column, Table};
+
+/// The relations of each store, in the order of the catalog.
+pub fn relations(catalog: &Catalog, policy: &Policy) -> Result<Vec<Vec<Relation>>> {
+    let graph = Graph::of(catalog, policy, &[])?;
+    let mut all: Vec<Vec<Relation>> = Vec::new();
+    for (place, table) in catalog.tables.iter().enumerate() {
+        let mut relations: Vec<Relation> =
+            graph.from[place].iter().map(|&edge| graph.edges[edge].message(catalog)).collect();
+        if matches!(table.kind, Kind::Table | Kind::PartitionedTable) {
+            for column in &table.columns {
+                let declared = relations.iter().any(|known| known.columns.contains(&column.name));
+                if !declared && table.key != [column.name.as_str()] {
+                    relations.extend(suggestion(catalog, table, column));
+                }
+            }
+        }
+        all.push(relations);
+    }
+    Ok(all)
+}
+
+/// The store whose key a column looks like a reference to.
+fn suggestion(catalog: &Catalog, table: &Table, column: &Column) -> Option<Relation> {
+    let name = words(&column.name);
+    let mut best: Option<(f64, &Table, &Column)> = None;
+    for other in catalog.tables.iter().filter(|other| other.id.group == table.id.group) {
+        let [key] = other.key.as_slice() else { continue };
+        let Some(key) = other.column(key) else { continue };
+        if key.of != column.of || (other.id == table.id && key.name == column.name) {
+            continue;
+        }
+        let (store, key_words) = (singular(&words(&other.id.name)), words(&key.name));
+        let plain = key_words == ["id"];
+        let mut named = store.clone();
+        named.push("id".to_owned());
+        let score = if name == named {
+            0.9
+        } else if !plain && name == key_words && key_words.last().is_some_and(|w| w == "id") {
+            0.85
+        } else if plain && name.len() > named.len() && name.ends_with(&named) {
+            // `billing_address_id`.
+            0.6
+        } else {
+            continue;
+        };
+        if best.is_none_or(|(known, ..)| score > known) {
+            best = Some((score, other, key));
+        }
+    }
+    let (score, other, key) = best?;
+    Some(Relation {
+        columns: vec![column.name.clone()],
+        references: Reference {
+            schema_name: other.id.name.clone(),
+            schema_group: other.id.group.clone(),
+            columns: vec![key.name.clone()],
+        },
+        rule: None,
+        reason: Some(format!(
+            "no constraint says so, but its name and type are those of a reference to {}",
+            other.id
+        )),
+        score: Some(score),
+    })
+}
+
+/// The words of a store's name, the last of them for one of its rows.
+fn singular(words: &[String]) -> Vec<String> {
+    let mut words = words.to_vec();
+    if let Some(last) = words.last_mut() {
+        let one = match last.strip_suffix("ies") {
+            Some(stem) => format!("{stem}y"),
+            None if last.ends_with("sses") || last.ends_with("xes") => {
+                last.strip_suffix("es").unwrap_or(last).to_owned()
+            }
+            None if last.ends_with('s') && !last.ends_with("ss") => {
+                last.strip_suffix('s').unwrap_or(last).to_owned()
+            }
+            None => last.clone(),
+        };
+        *last = one;
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::silo::StoreId;
+    use crate::sql::types::Type;
+
+    fn table(name: &str, columns: &[&str]) -> Table {
+        Table {
+            id: StoreId::named(name),
+            path: vec![name.to_owned()],
+            kind: Kind::Table,
+            comment: None,
+            columns: columns.iter().map(|name| Column::new(*name, "", Type::Integer)).collect(),
+            key: vec![columns[0].to_owned()],
+            uniques: Vec::new(),
+            indexes: Vec::new(),
+            references: Vec::new(),
+            checks: Vec::new(),
+            triggers: Vec::new(),
+            rows: None,
+        }
+    }
+
+    #[test]
+    fn a_column_that_is_named_like_a_reference_is_suggested_and_others_are_not() {
+        let tables = vec![
+            table("customers", &["id", "parent_id", "count"]),
+            table("addresses", &["id"]),
+            table("orders", &["id", "customer_id", "billing_address_id", "total"]),
+            table("Artist", &["ArtistId"]),
+            table("Album", &["AlbumId", "ArtistId"]),
+        ];
+        let found = relations(&Catalog { tables }, &Policy::default()).unwrap();
+        let names: Vec<(usize, &str, &str)> = found
+            .iter()
+            .enumerate()
+            .flat_map(|(i, all)| {
+                all.iter()
+                    .map(move |r| (i, r.columns[0].as_str(), r.references.schema_name.as_str()))
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                (2, "customer_id", "customers"),
+                (2, "billing_address_id", "addresses"),
+                (4, "ArtistId", "Artist")
+            ]
+        );
+        assert!(found[2][0].score.is_some() && found[2][0].rule.is_none());
+    }
+}
