@@ -1,0 +1,459 @@
+//! Generated schemas and rows: the engine and the oracle say the same, and what is done is what was
+//! said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Database, follow};
+use crate::oracle::{OnDelete, Relation, Row, Rule, Table, Verdict, World};
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn place(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap()
+    }
+}
+
+fn world(random: &mut Random) -> World {
+    let mut world = World::default();
+    let n = 3 + random.place(4);
+    for place in 0..n {
+        let looks = random.one_in(3);
+        world.tables.push(Table {
+            name: format!("order \"{place}\""),
+            looks,
+            personal: looks || random.one_in(5),
+            listed: random.one_in(if looks { 2 } else { 8 }),
+            masked: random.one_in(12),
+            kept_since: random.one_in(12).then_some(10),
+            ..Table::default()
+        });
+    }
+    for _ in 0..n + random.place(n + 1) {
+        let (child, parent) = (random.place(n), random.place(n));
+        let nullable = !random.one_in(3);
+        let whole_key = !nullable && random.one_in(6) && child != parent;
+        let has_key = world.relations.iter().any(|r: &Relation| r.child == child && r.in_key);
+        let in_key = !nullable && !has_key && child != parent && (whole_key || random.one_in(5));
+        let whole_key = whole_key && in_key;
+        let unique = whole_key || (!in_key && child != parent && random.one_in(6));
+        let composite = !in_key && !unique && random.one_in(6);
+        let on_delete = match random.below(6) {
+            0 => OnDelete::Cascade,
+            1 if nullable && !composite => OnDelete::SetNull,
+            2 => OnDelete::Restrict,
+            _ => OnDelete::NoAction,
+        };
+        let by_hand = match random.below(9) {
+            0 => Some(Rule::Owns),
+            1 if nullable => Some(Rule::Refers),
+            2 => Some(Rule::Part),
+            _ => None,
+        };
+        let column = world.tables[child].columns;
+        world.tables[child].columns += 1;
+        world.relations.push(Relation {
+            child,
+            parent,
+            column,
+            nullable,
+            in_key,
+            whole_key,
+            unique,
+            composite,
+            on_delete,
+            by_hand,
+        });
+    }
+    for place in 0..n {
+        let referred = world.relations.iter().any(|r| r.parent == place);
+        let in_key = world.relations.iter().any(|r| r.child == place && r.in_key);
+        world.tables[place].keyless = !referred && !in_key && random.one_in(3);
+    }
+    rows(&mut world, random);
+    world
+}
+
+fn rows(world: &mut World, random: &mut Random) {
+    let counts: Vec<i64> = world.tables.iter().map(|_| 2 + random.below(7) as i64).collect();
+    for (place, count) in counts.iter().enumerate() {
+        for id in 1..=*count {
+            let row = Row {
+                references: vec![None; world.tables[place].columns],
+                day: 8 + random.below(4) as i64,
+                note: true,
+            };
+            world.tables[place].rows.insert(id, row);
+        }
+    }
+    for r in world.relations.clone() {
+        let mut used = BTreeSet::new();
+        let ids: Vec<i64> = world.tables[r.child].rows.keys().copied().collect();
+        for id in ids {
+            let to = 1 + random.below(counts[r.parent] as u64) as i64;
+            let taken = r.unique && used.contains(&to);
+            if r.nullable && (random.one_in(3) || taken) {
+                continue;
+            }
+            if taken {
+                // A row without a place for its reference cannot be.
+                match (1..=counts[r.parent]).find(|free| !used.contains(free)) {
+                    Some(free) => {
+                        used.insert(free);
+                        world.tables[r.child].rows.get_mut(&id).unwrap().references[r.column] =
+                            Some(free);
+                    }
+                    None => {
+                        world.tables[r.child].rows.remove(&id);
+                    }
+                }
+                continue;
+            }
+            used.insert(to);
+            world.tables[r.child].rows.get_mut(&id).unwrap().references[r.column] = Some(to);
+        }
+    }
+    // What refers to a row that could not be goes too, until all references hold.
+    loop {
+        let mut gone: Vec<(usize, i64)> = Vec::new();
+        for r in &world.relations {
+            for (id, row) in &world.tables[r.child].rows {
+                if let Some(to) = row.references[r.column]
+                    && !world.tables[r.parent].rows.contains_key(&to)
+                {
+                    gone.push((r.child, *id));
+                }
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        for (place, id) in gone {
+            world.tables[place].rows.remove(&id);
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn sql(world: &World, random: &mut Random) -> String {
+    let mut sql = String::new();
+    for (place, table) in world.tables.iter().enumerate() {
+        let relations: Vec<&Relation> =
+            world.relations.iter().filter(|r| r.child == place).collect();
+        let key = relations.iter().find(|r| r.in_key);
+        let mut parts = vec![
+            match (table.keyless, key) {
+                (true, _) => "id INTEGER NOT NULL".to_owned(),
+                (false, Some(_)) => "id INTEGER NOT NULL UNIQUE".to_owned(),
+                (false, None) => "id INTEGER PRIMARY KEY".to_owned(),
+            },
+            "tenant INTEGER NOT NULL".to_owned(),
+            "made TEXT".to_owned(),
+            "note TEXT".to_owned(),
+        ];
+        if table.looks {
+            parts.extend(["email TEXT".to_owned(), "phone TEXT".to_owned()]);
+        } else if table.personal {
+            parts.push("street TEXT".to_owned());
+        }
+        for r in &relations {
+            let not_null = if r.nullable { "" } else { " NOT NULL" };
+            let unique = if r.unique && !r.whole_key { " UNIQUE" } else { "" };
+            parts.push(format!("f{} INTEGER{not_null}{unique}", r.column));
+        }
+        match key {
+            Some(r) if r.whole_key => parts.push(format!("PRIMARY KEY (f{})", r.column)),
+            Some(r) => parts.push(format!("PRIMARY KEY (f{}, id)", r.column)),
+            None => {}
+        }
+        if !table.keyless {
+            parts.push("UNIQUE (tenant, id)".to_owned());
+        }
+        for r in &relations {
+            let action = match r.on_delete {
+                OnDelete::NoAction => "",
+                OnDelete::Restrict => " ON DELETE RESTRICT",
+                OnDelete::Cascade => " ON DELETE CASCADE",
+                OnDelete::SetNull => " ON DELETE SET NULL",
+            };
+            let parent = quoted(&world.tables[r.parent].name);
+            let (own, other) = match r.composite {
+                true => (format!("tenant, f{}", r.column), "tenant, id"),
+                false => (format!("f{}", r.column), "id"),
+            };
+            parts.push(format!("FOREIGN KEY ({own}) REFERENCES {parent} ({other}){action}"));
+        }
+        let suffix = if key.is_some() && random.one_in(2) { " WITHOUT ROWID" } else { "" };
+        sql.push_str(&format!(
+            "CREATE TABLE {} ({}){suffix};\n",
+            quoted(&table.name),
+            parts.join(", ")
+        ));
+        for r in &relations {
+            if random.one_in(2) {
+                sql.push_str(&format!(
+                    "CREATE INDEX i{place}_{0} ON {1} (f{0});\n",
+                    r.column,
+                    quoted(&table.name)
+                ));
+            }
+        }
+    }
+    for (place, table) in world.tables.iter().enumerate() {
+        for (id, row) in &table.rows {
+            sql.push_str(&insert(world, place, *id, row));
+        }
+    }
+    sql
+}
+
+fn insert(world: &World, place: usize, id: i64, row: &Row) -> String {
+    let table = &world.tables[place];
+    let mut values = vec![
+        id.to_string(),
+        "1".to_owned(),
+        format!("'2024-01-{:02} 10:00:00'", row.day),
+        if row.note { format!("'note {id}'") } else { "NULL".to_owned() },
+    ];
+    if table.looks {
+        values.extend([format!("'{place}.{id}@x.org'"), "'555'".to_owned()]);
+    } else if table.personal {
+        values.push("'1 Main Street'".to_owned());
+    }
+    // In the order in which the columns were declared.
+    let mut columns: Vec<usize> =
+        world.relations.iter().filter(|r| r.child == place).map(|r| r.column).collect();
+    columns.dedup();
+    for column in columns {
+        values.push(row.references[column].map_or("NULL".to_owned(), |to| to.to_string()));
+    }
+    format!("INSERT INTO {} VALUES ({});\n", quoted(&table.name), values.join(", "))
+}
+
+fn policy(world: &World) -> Value {
+    let persons: Vec<&str> =
+        world.tables.iter().filter(|t| t.listed).map(|t| t.name.as_str()).collect();
+    let relations: Vec<Value> = world
+        .relations
+        .iter()
+        .filter_map(|r| {
+            let rule = match r.by_hand? {
+                Rule::Owns => "owns",
+                Rule::Refers => "refers",
+                Rule::Part => "part",
+            };
+            let (own, other) = match r.composite {
+                true => (vec!["tenant".to_owned(), format!("f{}", r.column)], vec!["tenant", "id"]),
+                false => (vec![format!("f{}", r.column)], vec!["id"]),
+            };
+            Some(json!({
+                "schema_name": world.tables[r.child].name, "columns": own, "rule": rule,
+                "references": {"schema_name": world.tables[r.parent].name, "columns": other},
+            }))
+        })
+        .collect();
+    let strategies: Vec<Value> = world
+        .tables
+        .iter()
+        .filter(|t| t.masked)
+        .map(|t| {
+            let mut columns = json!({"note": "null"});
+            for column in ["email", "phone"] {
+                if t.looks {
+                    columns[column] = json!("keep");
+                }
+            }
+            if t.personal && !t.looks {
+                columns["street"] = json!("keep");
+            }
+            json!({"schema_name": t.name, "columns": columns})
+        })
+        .collect();
+    let retain: Vec<Value> = world
+        .tables
+        .iter()
+        .filter_map(|t| {
+            let since = t.kept_since?;
+            Some(json!({"schema_name": t.name, "reason": "law", "date": "made",
+                        "since": format!("2024-01-{since:02}")}))
+        })
+        .collect();
+    json!({"persons": persons, "relations": relations, "strategies": strategies, "retain": retain})
+}
+
+/// How many rows of each store, for each action.
+type Counts = BTreeMap<(String, String), u64>;
+
+fn counted(world: &World, verdict: &Verdict) -> Counts {
+    let mut counts = Counts::new();
+    let mut add = |action: &str, place: usize| {
+        let name = world.tables[place].name.clone();
+        *counts.entry((action.to_owned(), name)).or_default() += 1;
+    };
+    verdict.delete.iter().for_each(|at| add("delete", at.0));
+    verdict.mask.iter().for_each(|at| add("mask", at.0));
+    verdict.keep.iter().chain(&verdict.shared).for_each(|at| add("keep", at.0));
+    verdict.undecided.iter().for_each(|at| add("undecided", at.0));
+    verdict.left.iter().for_each(|at| add("left", at.0));
+    verdict.null.iter().for_each(|(_, at)| add("null", at.0));
+    for (place, at) in &verdict.blocked {
+        // Kept rows block what is above them; others are blocked themselves.
+        let above = world.relations[*place].parent;
+        add("blocked", if verdict.keep.contains(at) { above } else { at.0 });
+    }
+    counts
+}
+
+#[derive(Default, Debug)]
+struct Seen(BTreeMap<&'static str, u64>);
+
+impl Seen {
+    fn note(&mut self, what: &'static str, is: bool) {
+        *self.0.entry(what).or_default() += u64::from(is);
+    }
+}
+
+/// Applies a verdict to the world.
+fn apply(world: &World, verdict: &Verdict) -> World {
+    let mut after = world.clone();
+    for (relation, at) in &verdict.null {
+        let column = world.relations[*relation].column;
+        after.tables[at.0].rows.get_mut(&at.1).unwrap().references[column] = None;
+    }
+    for at in &verdict.mask {
+        after.tables[at.0].rows.get_mut(&at.1).unwrap().note = false;
+    }
+    for at in &verdict.delete {
+        after.tables[at.0].rows.remove(&at.1);
+    }
+    after
+}
+
+fn check(seed: u64, seen: &mut Seen) {
+    let mut random = Random(seed);
+    let world = world(&mut random);
+    let text = sql(&world, &mut random);
+    let database = Database::new(&text);
+    let place = random.place(world.tables.len());
+    let ids: Vec<i64> = world.tables[place].rows.keys().copied().collect();
+    if ids.is_empty() {
+        return;
+    }
+    let id = ids[random.place(ids.len())];
+    let verdict = world.judge((place, id));
+    let policy = policy(&world);
+    let request = follow(&world.tables[place].name, "id", &id.to_string(), &policy);
+    let story =
+        || format!("seed {seed}, subject {}.{id}\n{text}\n{policy:#}", world.tables[place].name);
+
+    let plan = database.plan(&request).unwrap_or_else(|error| panic!("{error:#}\n{}", story()));
+    let mut found = Counts::new();
+    let mut circle = false;
+    for step in &plan.steps {
+        if step.reason.as_deref().is_some_and(|why| why.contains("in a circle")) {
+            circle = true;
+            continue;
+        }
+        let word = serde_json::to_value(step.action).unwrap().as_str().unwrap().to_owned();
+        *found.entry((word, step.schema_name.clone())).or_default() += step.rows;
+    }
+    let expected = counted(&world, &verdict);
+    assert_eq!(found, expected, "{}", story());
+
+    let mut shown: BTreeSet<String> =
+        verdict.shown.iter().map(|at| world.tables[at.0].name.clone()).collect();
+    shown.insert(world.tables[place].name.clone());
+    let reached: BTreeSet<String> = database.reach(&request).into_iter().collect();
+    assert_eq!(reached, shown, "{}", story());
+
+    for (what, is) in [
+        ("undecided", !verdict.undecided.is_empty()),
+        ("blocked", !verdict.blocked.is_empty()),
+        ("null", !verdict.null.is_empty()),
+        ("left", !verdict.left.is_empty()),
+        ("shared part", !verdict.shared.is_empty()),
+        ("kept", !verdict.keep.is_empty()),
+        ("masked", !verdict.mask.is_empty()),
+        ("several deleted", verdict.delete.len() > 3),
+        ("keyless", verdict.delete.iter().any(|at| world.tables[at.0].keyless)),
+    ] {
+        seen.note(what, is);
+    }
+
+    let before = database.dump();
+    let stopped = circle || !verdict.undecided.is_empty() || !verdict.blocked.is_empty();
+    if stopped {
+        assert!(database.erase(&request).is_err(), "{}", story());
+        assert_eq!(database.dump(), before, "{}", story());
+        return;
+    }
+    seen.note("carried out", true);
+    let mut dry = request.clone();
+    dry.dry_run = true;
+    database.erase(&dry).unwrap_or_else(|error| panic!("dry run: {error:#}\n{}", story()));
+    assert_eq!(database.dump(), before, "{}", story());
+    let outcomes =
+        database.erase(&request).unwrap_or_else(|error| panic!("{error:#}\n{}", story()));
+    for outcome in &outcomes {
+        assert_eq!((outcome.remaining, &outcome.unverifiable), (0, &None), "{}", story());
+    }
+    let after = apply(&world, &verdict);
+    let mut rows = Vec::new();
+    for (place, table) in after.tables.iter().enumerate() {
+        rows.extend(table.rows.iter().map(|(id, row)| insert(&after, place, *id, row)));
+    }
+    let schema: String = text.lines().filter(|line| line.starts_with("CREATE")).collect();
+    let wanted = Database::new(&(schema + &rows.concat()));
+    assert_eq!(database.dump(), wanted.dump(), "{}", story());
+
+    // Twice is once, and there is nothing left to do.
+    let again = database.erase(&request).unwrap_or_else(|e| panic!("again: {e:#}\n{}", story()));
+    assert!(again.iter().all(|outcome| outcome.deleted == 0), "{}", story());
+    assert_eq!(database.dump(), wanted.dump(), "{}", story());
+    let verify = database.verify(&request).unwrap();
+    assert_eq!(verify.remaining, 0, "{}", story());
+
+    // One row that comes back is found, where the subject's own row is what comes back.
+    if verdict.delete.contains(&(place, id)) {
+        let row = &world.tables[place].rows[&id];
+        let mut back = row.clone();
+        back.references.iter_mut().for_each(|reference| *reference = None);
+        let nullable = world.relations.iter().filter(|r| r.child == place).all(|r| r.nullable);
+        if nullable {
+            database.run(&insert(&world, place, id, &back));
+            assert!(database.verify(&request).unwrap().remaining >= 1, "{}", story());
+            seen.note("resurrected", true);
+        }
+    }
+}
+
+#[test]
+fn generated_schemas_are_erased_from_as_the_rules_say() {
+    let mut seen = Seen::default();
+    let count = std::env::var("MANIFOLD_GENERATED").ok().and_then(|n| n.parse().ok());
+    let count: u64 = count.unwrap_or(600);
+    for seed in 0..count {
+        check(seed, &mut seen);
+    }
+    for (what, times) in &seen.0 {
+        assert!(*times * 100 >= count, "{what} was rare: {:?}", seen.0);
+    }
+}
