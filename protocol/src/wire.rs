@@ -196,14 +196,17 @@ mod tests {
             ("source-x --wire=native spec", Some("source"), None),
             ("/usr/bin/source-x spec", None, Some(AirbyteSource)),
             ("connector-x spec", Some("source"), Some(AirbyteSource)),
-            ("tap-x spec", None, Some(SingerTap)),
-            ("connector-x spec", Some("singer-target"), Some(SingerTarget)),
             ("connector-x spec", Some("destination"), Some(AirbyteDestination)),
             ("connector-x spec", Some(""), None),
         ] {
             let expected = (wire, "spec".to_owned());
             assert_eq!(chosen(line, variable), Ok(expected), "{line} {variable:?}");
         }
+        // Singer programs have flags and no commands.
+        let flag = "--discover".to_owned();
+        assert_eq!(chosen("tap-x --discover", None), Ok((Some(SingerTap), flag.clone())));
+        let target = chosen("connector-x --discover", Some("singer-target"));
+        assert_eq!(target, Ok((Some(SingerTarget), flag)));
         assert!(chosen("x --wire airship spec", None).unwrap_err().contains("`airship`"));
         assert!(chosen("x spec", Some("airship")).unwrap_err().contains("MANIFOLD_WIRE"));
     }

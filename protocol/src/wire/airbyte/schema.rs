@@ -13,10 +13,14 @@ pub(super) fn specification(mut form: Value) -> Value {
 fn secrets(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            if members.shift_remove("secret") == Some(Value::Bool(true))
-                && members.get("type") == Some(&json!("string"))
-            {
-                members.insert("airbyte_secret".to_owned(), Value::Bool(true));
+            // An object of that name is a field, and only a boolean is the mark.
+            if let Some(Value::Bool(secret)) = members.get("secret") {
+                let string = members.get("type") == Some(&json!("string"));
+                let marked = *secret && string;
+                members.shift_remove("secret");
+                if marked {
+                    members.insert("airbyte_secret".to_owned(), Value::Bool(true));
+                }
             }
             members.values_mut().for_each(secrets);
         }
