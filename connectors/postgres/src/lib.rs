@@ -1,0 +1,192 @@
+#![doc = include_str!("../README.md")]
+
+mod catalog;
+mod config;
+mod copy;
+mod decode;
+mod fault;
+mod identify;
+mod order;
+mod place;
+mod pool;
+mod query;
+mod sample;
+mod session;
+mod sql;
+mod state;
+mod stream;
+mod table;
+mod time;
+mod tls;
+mod types;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use protocol::fault::{self as faults, Fault};
+use protocol::silo::{Ability, Access, Silo, Store};
+use protocol::{Context, Result, async_trait, log};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
+
+use catalog::Database;
+pub use config::Config;
+use config::Settings;
+use pool::Pool;
+use session::Session;
+use table::Rows;
+
+/// How many catalogs are read side by side.
+const CATALOGS: usize = 4;
+
+/// A PostgreSQL server: all its databases, or one.
+pub struct Postgres {
+    settings: Arc<Settings>,
+    /// The connection that was opened first, until the catalog is read through it.
+    first: Mutex<Option<Session>>,
+    databases: OnceCell<Vec<Database>>,
+    pools: OnceCell<HashMap<String, Pool>>,
+    /// How many connections read at once in this run.
+    readers: OnceCell<Semaphore>,
+}
+
+impl Postgres {
+    /// The databases, with their catalogs.
+    async fn databases(&self) -> Result<&[Database]> {
+        let databases = self.databases.get_or_try_init(|| self.discover()).await?;
+        Ok(databases)
+    }
+
+    async fn discover(&self) -> Result<Vec<Database>> {
+        let settings = &*self.settings;
+        let first = match self.first.lock().await.take() {
+            Some(session) => session,
+            None => Session::open(settings, settings.database()).await?,
+        };
+        if !settings.scan_all {
+            return Ok(vec![catalog::read(settings, settings.database(), &first).await?]);
+        }
+        let names = first
+            .client
+            .query(
+                "SELECT datname::text, has_database_privilege(oid, 'CONNECT') FROM pg_database \
+                 WHERE datallowconn AND NOT datistemplate ORDER BY datname",
+                &[],
+            )
+            .await
+            .map_err(|error| fault::explain(settings, error))
+            .context("listing the databases")?;
+        let mut wanted = Vec::new();
+        for row in names {
+            let (name, allowed): (String, bool) = (row.get(0), row.get(1));
+            if !settings.wants_database(&name) {
+                continue;
+            }
+            if !allowed {
+                log::warn(format_args!(
+                    "the database {name} is left out: {} may not connect to it (GRANT CONNECT)",
+                    settings.role()
+                ));
+                continue;
+            }
+            wanted.push(name);
+        }
+        let first = Mutex::new(Some(first));
+        let reads = futures::stream::iter(wanted).map(|name| {
+            let first = &first;
+            async move {
+                let read = async {
+                    let own = match name == settings.database() {
+                        true => first.lock().await.take(),
+                        false => None,
+                    };
+                    let session = match own {
+                        Some(session) => session,
+                        None => Session::open(settings, &name).await?,
+                    };
+                    catalog::read(settings, &name, &session).await
+                };
+                match read.await {
+                    Ok(database) => Some(database),
+                    Err(error) => {
+                        log::error(format_args!(
+                            "the database {name} is left out: {}",
+                            faults::line(&error)
+                        ));
+                        None
+                    }
+                }
+            }
+        });
+        let found: Vec<Option<Database>> = reads.buffered(CATALOGS).collect().await;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The connections of a database.
+    fn pool(&self, database: &str) -> Result<&Pool> {
+        let pools = self.pools.get().and_then(|pools| pools.get(database));
+        pools.context("the stores were listed before one is read")
+    }
+}
+
+#[async_trait]
+impl Silo for Postgres {
+    type Config = Config;
+    const NAME: &'static str = "PostgreSQL";
+    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
+
+    async fn connect(config: Config, access: Access) -> Result<Postgres> {
+        let settings = Settings::of(config)?;
+        if access == Access::Write && settings.read_only {
+            return Err(Fault::config(
+                "the configuration says `read_only`, so nothing is deleted or written",
+            )
+            .into());
+        }
+        let first = Session::open(&settings, settings.database()).await?;
+        Ok(Postgres {
+            settings: Arc::new(settings),
+            first: Mutex::new(Some(first)),
+            databases: OnceCell::new(),
+            pools: OnceCell::new(),
+            readers: OnceCell::new(),
+        })
+    }
+
+    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
+        let databases = self.databases().await?;
+        let pools = self.pools.get_or_init(|| async {
+            let pool = |database: &Database| {
+                (
+                    database.name.clone(),
+                    Pool::new(Arc::clone(&self.settings), database.name.clone()),
+                )
+            };
+            databases.iter().map(pool).collect()
+        });
+        pools.await;
+        let mut stores: Vec<Box<dyn Store + '_>> = Vec::new();
+        for database in databases {
+            let mut hidden = Vec::new();
+            for (table, relation) in database.catalog.tables.iter().zip(&database.relations) {
+                if !relation.chosen {
+                    continue;
+                }
+                let rows = Rows { silo: self, database, table, relation };
+                match rows.visible() {
+                    true => stores.push(Box::new(rows)),
+                    false => hidden.push(table.path.join(".")),
+                }
+            }
+            if !hidden.is_empty() {
+                log::warn(format_args!(
+                    "{}: {} may not read and are left out (GRANT SELECT, and USAGE on their schemas): {}",
+                    database.name,
+                    self.settings.role(),
+                    hidden.join(", ")
+                ));
+            }
+        }
+        Ok(stores)
+    }
+}

@@ -1,0 +1,167 @@
+//! One connection: opened, encrypted, and set so that nothing the server's owner chose, and no
+//! object that a stranger made, changes what is read.
+
+use protocol::fault::Fault;
+use protocol::{Context, Result, log};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, NoTls};
+
+use crate::config::Settings;
+use crate::fault::explain;
+use crate::stream::{Coalesced, Socket};
+use crate::tls::{Handshake, Mode};
+
+/// Names resolve in `pg_catalog` alone, so that a function, operator or type that somebody else
+/// made never runs by being found; values are spelled the same whatever the server's settings.
+const SETTINGS: &str = "\
+    SET search_path = pg_catalog;\
+    SET datestyle = 'ISO, YMD';\
+    SET intervalstyle = 'iso_8601';\
+    SET bytea_output = 'hex';\
+    SET xmlbinary = 'base64';\
+    SET timezone = 'UTC';\
+    SET extra_float_digits = 3;\
+    SET standard_conforming_strings = on;\
+    SET synchronize_seqscans = off;\
+    SET max_parallel_workers_per_gather = 0;\
+    SET jit = off;\
+    SET idle_in_transaction_session_timeout = 0;";
+
+/// A connection to one database.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+}
+
+impl Session {
+    /// Connects to a database of the configured server.
+    pub(crate) async fn open(settings: &Settings, database: &str) -> Result<Session> {
+        let client = match timeout(settings.connect_timeout, connect(settings, database)).await {
+            Ok(client) => client?,
+            Err(_) => {
+                return Err(Fault::transient(format!(
+                    "{}:{} does not answer within {} seconds (`connect_timeout`): `hostname` and \
+                     `port` may be wrong, or a firewall may be in between",
+                    settings.host(),
+                    settings.port(),
+                    settings.connect_timeout.as_secs()
+                ))
+                .into());
+            }
+        };
+        let mut text = SETTINGS.to_owned();
+        for (name, limit) in [
+            ("statement_timeout", settings.statement_timeout),
+            ("lock_timeout", settings.lock_timeout),
+        ] {
+            text.push_str(&format!("SET {name} = {};", limit.as_millis()));
+        }
+        client
+            .batch_execute(&text)
+            .await
+            .map_err(|error| explain(settings, error))
+            .context("preparing the connection")?;
+        Ok(Session { client })
+    }
+}
+
+async fn connect(settings: &Settings, database: &str) -> Result<Client> {
+    let mut target = settings.target.clone();
+    target.dbname(database);
+    let hosts = target.get_hosts().to_vec();
+    let ports = target.get_ports().to_vec();
+    let mut failed = None;
+    for (place, host) in hosts.iter().enumerate() {
+        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        let socket = match socket(host, port).await {
+            Ok(socket) => socket,
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
+        };
+        return talk(settings, target, host, socket).await;
+    }
+    Err(failed.unwrap_or_else(|| Fault::config("no host is configured").into()))
+}
+
+async fn socket(host: &Host, port: u16) -> Result<Socket> {
+    match host {
+        Host::Unix(folder) => {
+            let path = folder.join(format!(".s.PGSQL.{port}"));
+            let socket = UnixStream::connect(&path).await.map_err(|error| {
+                Fault::config(format!("`hostname`: {}: {}", path.display(), plain(&error)))
+            })?;
+            Ok(Socket::Unix(socket))
+        }
+        Host::Tcp(name) => {
+            let addresses = lookup_host((name.as_str(), port)).await.map_err(|_| {
+                Fault::config(format!("`hostname`: {name} is not known, or no name server answers"))
+            })?;
+            let mut failed = None;
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(socket) => {
+                        socket.set_nodelay(true)?;
+                        return Ok(Socket::Tcp(socket));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let why = failed.as_ref().map_or_else(|| "it has no address".to_owned(), plain);
+            Err(Fault::config(format!(
+                "`hostname`, `port`: no PostgreSQL server answers at {name}:{port}: {why}"
+            ))
+            .into())
+        }
+    }
+}
+
+/// What the operating system says, without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+async fn talk(
+    settings: &Settings,
+    mut target: tokio_postgres::Config,
+    host: &Host,
+    socket: Socket,
+) -> Result<Client> {
+    let mode = match socket {
+        Socket::Unix(_) => Mode::Disable,
+        Socket::Tcp(_) => settings.tls,
+    };
+    let stream = Coalesced::new(socket);
+    let explain = |error| explain(settings, error);
+    match (mode.config(settings.roots.as_deref())?, host) {
+        (Some(config), Host::Tcp(name)) => {
+            let needed = mode != Mode::Prefer;
+            target.ssl_mode(if needed { SslMode::Require } else { SslMode::Prefer });
+            let handshake = Handshake { config, host: name.clone() };
+            let (client, connection) =
+                target.connect_raw(stream, handshake).await.map_err(explain)?;
+            tokio::spawn(drive(connection));
+            Ok(client)
+        }
+        _ => {
+            target.ssl_mode(SslMode::Disable);
+            let (client, connection) = target.connect_raw(stream, NoTls).await.map_err(explain)?;
+            tokio::spawn(drive(connection));
+            Ok(client)
+        }
+    }
+}
+
+/// Moves bytes for a client until it is dropped. Its failures reach the statements that wait.
+async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if let Err(error) = connection.await {
+        log::debug(format_args!("the connection ended: {error}"));
+    }
+}
