@@ -11,9 +11,13 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::config::Settings;
 use crate::fault::explain;
 use crate::session::Session;
-use crate::types::{Resolved, Types};
+use crate::types::{Compare, Resolved, Types};
 
 const QUERY: &str = include_str!("catalog.sql");
+
+/// The declared type of columns of the extension `citext`. Every other type that is not built in is
+/// declared with its schema, so that nobody's type can pass for it.
+pub(crate) const CITEXT: &str = "citext";
 
 /// What a database holds.
 pub(crate) struct Database {
@@ -47,8 +51,6 @@ pub(crate) struct Relation {
 #[derive(Debug, Clone)]
 pub(crate) struct ColumnWay {
     pub(crate) resolved: Resolved,
-    /// Whether its collation takes different texts for equal.
-    pub(crate) loose: bool,
     /// Whether the role may read it.
     pub(crate) readable: bool,
 }
@@ -113,14 +115,8 @@ struct ColumnRow {
     default: bool,
     dimensions: u32,
     comment: Option<String>,
-    collation: Option<CollationRow>,
+    collation: Option<String>,
     select: bool,
-}
-
-#[derive(Deserialize)]
-struct CollationRow {
-    name: String,
-    deterministic: bool,
 }
 
 #[derive(Deserialize)]
@@ -240,18 +236,21 @@ fn relation(
     let mut ways = Vec::new();
     for column in row.columns.unwrap_or_default() {
         let resolved = types.resolve(column.r#type, column.dimensions);
+        let declared = match resolved.compare {
+            Compare::Citext => CITEXT.to_owned(),
+            _ => column.declared,
+        };
         columns.push(Column {
             nullable: !column.not_null,
             generated: !column.generated.is_empty(),
             default: column.default || !column.identity.is_empty(),
             length: length(resolved.base, column.modifier),
-            collation: column.collation.as_ref().map(|collation| collation.name.clone()),
+            collation: column.collation,
             values: resolved.labels.clone(),
             comment: column.comment,
-            ..Column::new(&column.name, column.declared, resolved.of.clone())
+            ..Column::new(&column.name, declared, resolved.of.clone())
         });
-        let loose = column.collation.is_some_and(|collation| !collation.deterministic);
-        ways.push(ColumnWay { resolved, loose, readable: row.usage && column.select });
+        ways.push(ColumnWay { resolved, readable: row.usage && column.select });
     }
     let known = row.rows >= 0.0 && matches!(row.kind.as_str(), "r" | "m");
     let table = Table {

@@ -14,8 +14,7 @@ SELECT json_build_object(
             'generated', t.attgenerated, 'identity', t.attidentity, 'default', t.atthasdef,
             'dimensions', t.attndims, 'comment', col_description(c.oid, t.attnum),
             'collation', (
-                SELECT json_build_object('name', l.collname, 'deterministic', l.collisdeterministic)
-                FROM pg_collation l
+                SELECT l.collname FROM pg_collation l
                 WHERE l.oid = t.attcollation AND l.collname <> 'default'),
             'select', has_column_privilege(c.oid, t.attnum, 'SELECT')) ORDER BY t.attnum)
         FROM pg_attribute t

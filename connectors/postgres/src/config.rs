@@ -126,6 +126,19 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("order" = 18))]
     lookback: Option<u32>,
+    /// # Policy
+    ///
+    /// What belongs to a person and what becomes of it, as JSON or YAML: the members of a policy
+    /// file. Leave it empty if you pass one with each request.
+    #[serde(default)]
+    #[schemars(extend("order" = 19))]
+    policy: Option<String>,
+    /// # Evidence Key
+    ///
+    /// A secret of your own by which plans and evidence are sealed.
+    #[serde(default)]
+    #[schemars(extend("order" = 20))]
+    evidence_key: Option<Secret>,
 }
 
 fn yes() -> bool {
@@ -157,6 +170,8 @@ pub(crate) struct Settings {
     pub(crate) lock_timeout: Duration,
     pub(crate) read_only: bool,
     pub(crate) lookback: Option<u32>,
+    pub(crate) policy: Option<String>,
+    pub(crate) evidence_key: Option<Secret>,
 }
 
 impl Settings {
@@ -198,6 +213,8 @@ impl Settings {
             lock_timeout: seconds(config.lock_timeout),
             read_only: config.read_only,
             lookback: config.lookback,
+            policy: config.policy,
+            evidence_key: config.evidence_key,
         })
     }
 

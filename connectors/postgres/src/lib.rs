@@ -4,8 +4,10 @@ mod catalog;
 mod config;
 mod copy;
 mod decode;
+mod erase;
 mod fault;
 mod identify;
+mod moment;
 mod order;
 mod place;
 mod pool;
@@ -19,19 +21,21 @@ mod table;
 mod time;
 mod tls;
 mod types;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use protocol::fault::{self as faults, Fault};
-use protocol::silo::{Ability, Access, Silo, Store};
+use protocol::silo::{Ability, Access, Erase, Silo, Store, Write};
 use protocol::{Context, Result, async_trait, log};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use catalog::Database;
 pub use config::Config;
 use config::Settings;
+use erase::Erased;
 use pool::Pool;
 use session::Session;
 use table::Rows;
@@ -44,6 +48,8 @@ pub struct Postgres {
     settings: Arc<Settings>,
     /// The connection that was opened first, until the catalog is read through it.
     first: Mutex<Option<Session>>,
+    /// The databases, to be erased from.
+    erased: Vec<Erased>,
     databases: OnceCell<Vec<Database>>,
     pools: OnceCell<HashMap<String, Pool>>,
     /// How many connections read at once in this run.
@@ -58,68 +64,38 @@ impl Postgres {
     }
 
     async fn discover(&self) -> Result<Vec<Database>> {
-        let settings = &*self.settings;
-        let first = match self.first.lock().await.take() {
-            Some(session) => session,
-            None => Session::open(settings, settings.database()).await?,
-        };
-        if !settings.scan_all {
-            return Ok(vec![catalog::read(settings, settings.database(), &first).await?]);
-        }
-        let names = first
-            .client
-            .query(
-                "SELECT datname::text, has_database_privilege(oid, 'CONNECT') FROM pg_database \
-                 WHERE datallowconn AND NOT datistemplate ORDER BY datname",
-                &[],
-            )
-            .await
-            .map_err(|error| fault::explain(settings, error))
-            .context("listing the databases")?;
-        let mut wanted = Vec::new();
-        for row in names {
-            let (name, allowed): (String, bool) = (row.get(0), row.get(1));
-            if !settings.wants_database(&name) {
-                continue;
-            }
-            if !allowed {
-                log::warn(format_args!(
-                    "the database {name} is left out: {} may not connect to it (GRANT CONNECT)",
-                    settings.role()
-                ));
-                continue;
-            }
-            wanted.push(name);
-        }
-        let first = Mutex::new(Some(first));
-        let reads = futures::stream::iter(wanted).map(|name| {
-            let first = &first;
-            async move {
-                let read = async {
-                    let own = match name == settings.database() {
-                        true => first.lock().await.take(),
-                        false => None,
-                    };
-                    let session = match own {
-                        Some(session) => session,
-                        None => Session::open(settings, &name).await?,
-                    };
-                    catalog::read(settings, &name, &session).await
-                };
-                match read.await {
-                    Ok(database) => Some(database),
-                    Err(error) => {
-                        log::error(format_args!(
-                            "the database {name} is left out: {}",
-                            faults::line(&error)
-                        ));
-                        None
-                    }
-                }
-            }
-        });
-        let found: Vec<Option<Database>> = reads.buffered(CATALOGS).collect().await;
+        let reads = self.erased.iter().map(|erased| self.catalog(erased.name()));
+        let reads = futures::stream::iter(reads.collect::<Vec<_>>());
+        let found: Vec<Option<Database>> = reads.buffered(CATALOGS).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The catalog of a database; where it is one of several that cannot be read, that is said and
+    /// the others go on.
+    async fn catalog(&self, name: &str) -> Result<Option<Database>> {
+        let settings = &*self.settings;
+        let read = async {
+            let own = match name == settings.database() {
+                true => self.first.lock().await.take(),
+                false => None,
+            };
+            let session = match own {
+                Some(session) => session,
+                None => Session::open(settings, name).await?,
+            };
+            catalog::read(settings, name, &session).await
+        };
+        match read.await {
+            Ok(database) => Ok(Some(database)),
+            Err(error) if self.erased.len() == 1 => Err(error),
+            Err(error) => {
+                log::error(format_args!(
+                    "the database {name} is left out: {}",
+                    faults::line(&error)
+                ));
+                Ok(None)
+            }
+        }
     }
 
     /// The connections of a database.
@@ -129,11 +105,45 @@ impl Postgres {
     }
 }
 
+/// The names of the databases that are wanted and may be connected to.
+async fn databases(settings: &Settings, first: &Session) -> Result<Vec<String>> {
+    if !settings.scan_all {
+        return Ok(vec![settings.database().to_owned()]);
+    }
+    let names = first
+        .client
+        .query(
+            "SELECT datname::text, has_database_privilege(oid, 'CONNECT') FROM pg_database \
+             WHERE datallowconn AND NOT datistemplate ORDER BY datname",
+            &[],
+        )
+        .await
+        .map_err(|error| fault::explain(settings, error))
+        .context("listing the databases")?;
+    let mut wanted = Vec::new();
+    for row in names {
+        let (name, allowed): (String, bool) = (row.get(0), row.get(1));
+        if !settings.wants_database(&name) {
+            continue;
+        }
+        if !allowed {
+            log::warn(format_args!(
+                "the database {name} is left out: {} may not connect to it (GRANT CONNECT)",
+                settings.role()
+            ));
+            continue;
+        }
+        wanted.push(name);
+    }
+    Ok(wanted)
+}
+
 #[async_trait]
 impl Silo for Postgres {
     type Config = Config;
     const NAME: &'static str = "PostgreSQL";
-    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
+    const ABILITIES: &'static [Ability] =
+        &[Ability::Read, Ability::Query, Ability::Delete, Ability::Plan, Ability::Write];
 
     async fn connect(config: Config, access: Access) -> Result<Postgres> {
         let settings = Settings::of(config)?;
@@ -144,8 +154,12 @@ impl Silo for Postgres {
             .into());
         }
         let first = Session::open(&settings, settings.database()).await?;
+        let settings = Arc::new(settings);
+        let names = databases(&settings, &first).await?;
+        let erased = names.into_iter().map(|name| Erased::new(Arc::clone(&settings), name));
         Ok(Postgres {
-            settings: Arc::new(settings),
+            erased: erased.collect(),
+            settings,
             first: Mutex::new(Some(first)),
             databases: OnceCell::new(),
             pools: OnceCell::new(),
@@ -188,5 +202,13 @@ impl Silo for Postgres {
             }
         }
         Ok(stores)
+    }
+
+    fn eraser(&self) -> Option<&dyn Erase> {
+        Some(self)
+    }
+
+    fn writer(&self) -> Option<&dyn Write> {
+        Some(self)
     }
 }

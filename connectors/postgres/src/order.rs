@@ -20,8 +20,9 @@ use crate::catalog::ColumnWay;
 use crate::copy::{Fields, Objects, copy};
 use crate::decode::Decoder;
 use crate::fault::explain;
+use crate::identify::{POSTGRES, hex, spelled};
 use crate::pool::Lease;
-use crate::sql::{self, POSTGRES};
+use crate::sql;
 use crate::state::{Horizon, State, another_way};
 use crate::table::Rows;
 use crate::types::Compare;
@@ -113,9 +114,9 @@ fn term<'s>(rows: &Rows<'s>, name: &str) -> Option<Term<'s>> {
         Compare::Text => Term { column, expression: quoted, of: "text", decoder },
         Compare::Padded => Term { column, expression: quoted, of: "bpchar", decoder },
         // Operators of other types need not be what an index goes by, and may be anybody's.
-        Compare::Citext(_) | Compare::Spelled => Term {
+        Compare::Citext | Compare::Spelled => Term {
             column,
-            expression: format!("({}) COLLATE \"C\"", sql::spelled(&quoted)),
+            expression: format!("({}) COLLATE \"C\"", spelled(&quoted)),
             of: "text",
             decoder: Decoder::Text,
         },
@@ -311,11 +312,7 @@ fn lowered(term: &Term<'_>, lookback: u32) -> Option<String> {
 fn text(of: &Type, value: &Value) -> Result<String> {
     let wrong = || Fault::config("the state holds a value that this connector does not write");
     Ok(match (of, value) {
-        (Type::Bytes, Value::String(text)) => {
-            let bytes = BASE64.decode(text).map_err(|_| wrong())?;
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("\\x{digits}")
-        }
+        (Type::Bytes, Value::String(text)) => hex(&BASE64.decode(text).map_err(|_| wrong())?),
         (_, Value::String(text)) => text.clone(),
         (_, Value::Number(number)) => number.to_string(),
         (_, Value::Bool(value)) => value.to_string(),

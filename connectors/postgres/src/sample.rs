@@ -6,8 +6,9 @@ use protocol::{Context, Result};
 
 use crate::copy::{Fields, Objects, copy};
 use crate::fault::explain;
+use crate::identify::{POSTGRES, spelled};
 use crate::pool::Lease;
-use crate::sql::{self, POSTGRES};
+use crate::sql;
 use crate::table::Rows;
 
 /// Of a table of up to so many blocks (8 MiB) every row has a chance; of a larger one, those of
@@ -74,18 +75,14 @@ async fn draw(rows: &Rows<'_>, sample: &Sample, lease: &Lease<'_>, out: &mut Out
 fn chance(rows: &Rows<'_>, seed: u64) -> String {
     let readable = |name: &String| rows.way(name).is_some_and(|way| way.readable);
     let parts: Vec<String> = if !rows.table.key.is_empty() && rows.table.key.iter().all(readable) {
-        rows.table
-            .key
-            .iter()
-            .map(|name| sql::spelled(&format!("t.{}", POSTGRES.name(name))))
-            .collect()
+        rows.table.key.iter().map(|name| spelled(&format!("t.{}", POSTGRES.name(name)))).collect()
     } else {
         rows.relation
             .columns
             .iter()
             .zip(&rows.table.columns)
             .filter(|(way, _)| way.readable)
-            .map(|(_, column)| sql::spelled(&format!("t.{}", POSTGRES.name(&column.name))))
+            .map(|(_, column)| spelled(&format!("t.{}", POSTGRES.name(&column.name))))
             .collect()
     };
     // A variadic function takes a hundred arguments.

@@ -1,13 +1,10 @@
 //! The text of statements: names are quoted, and values travel beside it.
 
 use protocol::sql::catalog::Column;
-use protocol::sql::dialect::{ANSI, Dialect};
 
 use crate::catalog::{ColumnWay, Part, Relation};
+use crate::identify::{POSTGRES, spelled};
 use crate::types::Ask;
-
-/// PostgreSQL's dialect.
-pub(crate) const POSTGRES: Dialect = Dialect { placeholder: |n| format!("${n}"), ..ANSI };
 
 /// A column, asked for so that its decoder can read what comes. The table goes by the name `t`.
 pub(crate) fn expression(column: &Column, way: &ColumnWay) -> String {
@@ -18,12 +15,6 @@ pub(crate) fn expression(column: &Column, way: &ColumnWay) -> String {
         Ask::Numeric => format!("{name}::pg_catalog.numeric"),
         Ask::Numerics => format!("{name}::pg_catalog.numeric[]"),
     }
-}
-
-/// The text of a value. A cast to text could be one that the type's owner made, and is not how the
-/// server spells every type; `format` has the type's own output function.
-pub(crate) fn spelled(name: &str) -> String {
-    format!("CASE WHEN pg_catalog.num_nulls({name}) = 0 THEN pg_catalog.format('%s', {name}) END")
 }
 
 /// What stands after FROM: a table without those that inherit from it, a partitioned table or view

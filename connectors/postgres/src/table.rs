@@ -2,7 +2,9 @@
 
 use protocol::fault::Fault;
 use protocol::output::Output;
-use protocol::silo::{Capabilities, From, Query, Read, Sample, Schema, Store, StoreId, Subject};
+use protocol::silo::{
+    Capabilities, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
+};
 use protocol::sql::catalog::{Column, Table};
 use protocol::sql::statement;
 use protocol::{Result, async_trait, log};
@@ -107,7 +109,11 @@ impl Store for Rows<'_> {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::default().read(self).query(self)
+        let capabilities = Capabilities::default().read(self).query(self);
+        match self.table.kind {
+            Kind::Table | Kind::PartitionedTable => capabilities.erase(self.silo),
+            _ => capabilities,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use protocol::sql::types::Type;
+use tokio_postgres::types::{Kind, Type as Wire};
 
 use crate::catalog::TypeRow;
 use crate::decode::Decoder;
@@ -48,8 +49,8 @@ pub(crate) enum Compare {
     Text,
     /// Text padded with blanks, which do not count.
     Padded,
-    /// By the operators of the extension `citext`, in this schema.
-    Citext(String),
+    /// By the operators of the extension `citext`.
+    Citext,
     /// By the text of the value.
     Spelled,
 }
@@ -81,7 +82,7 @@ impl Types {
         }
         if row.extension.as_deref() == Some("citext") && row.name == "citext" {
             return Resolved {
-                compare: Compare::Citext(row.schema.clone()),
+                compare: Compare::Citext,
                 ..builtin(oid, Type::Text, Decoder::Text, Compare::Text)
             };
         }
@@ -168,4 +169,19 @@ fn scalar(oid: u32) -> Option<Resolved> {
         _ => return None,
     };
     Some(builtin(oid, of, decoder, compare))
+}
+
+/// How values of a built-in type are read that are not asked for in any special way; `None` where
+/// there is no decoder.
+pub(crate) fn decoder(of: &Wire) -> Option<Decoder> {
+    match of.kind() {
+        Kind::Simple => {
+            let known = scalar(of.oid()).filter(|resolved| resolved.ask == Ask::Plain);
+            known.map(|resolved| resolved.decoder)
+        }
+        Kind::Array(element) => decoder(element).map(|element| Decoder::Array(Box::new(element))),
+        Kind::Enum(_) => Some(Decoder::Text),
+        Kind::Domain(base) => decoder(base),
+        _ => None,
+    }
 }

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 fn setup() -> Option<Setup> {
     let server = Server::find()?;
     let shop = Rc::new(server.database("shop", include_str!("shop.sql")));
+    let copy = server.database("copy", "");
     let group = format!("{}/public", shop.name);
+    let copied = format!("{}/public", copy.name);
     let store = |name: &str| StoreId::new(Some(group.clone()), name);
     let form = shop.form();
     let with = |name: &str, value: Value| {
@@ -42,10 +44,13 @@ fn setup() -> Option<Setup> {
         .broken(with("sslmode", json!("sometimes")), "`sslmode`")
         .broken(with("url", json!("mysql://somewhere")), "`url`")
         .read_only(with("read_only", json!(true)))
+        .empty(copy.form())
+        .regroup(&group, &copied)
         .case(people)
         .case(events)
         .case(newsletter)
         .case(logs)
+        .keep(copy)
         .keep(shop);
     Some(setup)
 }

@@ -38,4 +38,4 @@ CREATE TABLE logs_old PARTITION OF logs FOR VALUES FROM (MINVALUE) TO ('2024-01-
 CREATE TABLE logs_new PARTITION OF logs FOR VALUES FROM ('2024-01-01') TO (MAXVALUE);
 INSERT INTO logs SELECT n, '2023-12-01'::date + n % 60, 'line ' || n FROM generate_series(1, 300) n;
 
-CREATE VIEW adults AS SELECT id, name FROM people WHERE born < '2000-01-01';
+CREATE VIEW admirals AS SELECT id, name FROM people WHERE tags && '{navy}';
