@@ -10,7 +10,7 @@
 //! | Bytes | string, `contentEncoding: base64` | base64 with padding |
 //! | Date | string, `format: date` | `2024-02-29` |
 //! | Time | string, `format: time` | `13:05:00.25` |
-//! | TimeTz | string, `format: time` | `13:05:00.25+02:00` |
+//! | TimeTz | string, `format: time`, `zone: true` | `13:05:00.25+02:00` |
 //! | Timestamp | string, `format: timestamp` | `2024-02-29T13:05:00.25`, no zone |
 //! | Instant | string, `format: date-time` | RFC 3339 in UTC: `2024-02-29T11:05:00.25Z` |
 //! | Uuid | string, `format: uuid` | lower case with hyphens |
@@ -73,7 +73,8 @@ impl Type {
             Type::Text | Type::Other => json!({"type": "string"}),
             Type::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
             Type::Date => json!({"type": "string", "format": "date"}),
-            Type::Time | Type::TimeTz => json!({"type": "string", "format": "time"}),
+            Type::Time => json!({"type": "string", "format": "time"}),
+            Type::TimeTz => json!({"type": "string", "format": "time", "zone": true}),
             Type::Timestamp => json!({"type": "string", "format": "timestamp"}),
             Type::Instant => json!({"type": "string", "format": "date-time"}),
             Type::Uuid => json!({"type": "string", "format": "uuid"}),
@@ -101,7 +102,10 @@ impl Type {
             (Some("string"), _) if text("contentEncoding") == Some("base64") => Type::Bytes,
             (Some("string"), Some("decimal")) => Type::Decimal,
             (Some("string"), Some("date")) => Type::Date,
-            (Some("string"), Some("time")) => Type::Time,
+            (Some("string"), Some("time")) => match schema.get("zone") {
+                Some(Value::Bool(true)) => Type::TimeTz,
+                _ => Type::Time,
+            },
             (Some("string"), Some("timestamp")) => Type::Timestamp,
             (Some("string"), Some("date-time")) => Type::Instant,
             (Some("string"), Some("uuid")) => Type::Uuid,
@@ -131,6 +135,7 @@ mod tests {
             Type::Bytes,
             Type::Date,
             Type::Time,
+            Type::TimeTz,
             Type::Timestamp,
             Type::Instant,
             Type::Uuid,
