@@ -36,7 +36,7 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<ColumnWay>,
     /// The tables that hold the rows: itself, or the leaves of a partitioned table.
     pub(crate) parts: Vec<Part>,
-    /// Whether rows may be hidden from some roles.
+    /// Whether rows may be hidden from the role.
     pub(crate) row_security: bool,
     /// Whether the role may read the schema's objects, and all of the table.
     pub(crate) readable: bool,

@@ -4,7 +4,8 @@
 SELECT json_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
     'rows', c.reltuples, 'pages', c.relpages, 'comment', obj_description(c.oid, 'pg_class'),
-    'heap', coalesce(a.amname = 'heap', false), 'rowSecurity', c.relrowsecurity,
+    'heap', coalesce(a.amname = 'heap', false),
+    'rowSecurity', c.relrowsecurity AND row_security_active(c.oid),
     'usage', has_schema_privilege(n.oid, 'USAGE'),
     'select', has_table_privilege(c.oid, 'SELECT'),
     'columns', (

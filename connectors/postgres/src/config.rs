@@ -141,6 +141,13 @@ pub struct Config {
     evidence_key: Option<Secret>,
 }
 
+impl Config {
+    /// The secret that seals evidence.
+    pub(crate) fn evidence_key(&self) -> Option<&Secret> {
+        self.evidence_key.as_ref()
+    }
+}
+
 fn yes() -> bool {
     true
 }

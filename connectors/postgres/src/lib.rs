@@ -24,11 +24,14 @@ mod types;
 mod write;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use protocol::fault::{self as faults, Fault};
+use protocol::message::Evidence;
 use protocol::silo::{Ability, Access, Erase, Silo, Store, Write};
+use protocol::sql::erase::evidence;
 use protocol::{Context, Result, async_trait, log};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
@@ -206,6 +209,10 @@ impl Silo for Postgres {
 
     fn eraser(&self) -> Option<&dyn Erase> {
         Some(self)
+    }
+
+    fn evidence(config: &Config, file: &Path) -> Result<Evidence> {
+        evidence::check(file, config.evidence_key())
     }
 
     fn writer(&self) -> Option<&dyn Write> {

@@ -72,8 +72,11 @@ async fn read_on(
                 }
                 None => {
                     for (now, found) in parts.iter_mut().zip(&found) {
-                        // A part that is new, or was rewritten, is read in full.
-                        let known = left.iter().find(|l| l.oid == now.oid && l.node == now.node);
+                        // A part that is new is read in full; so is one that was rewritten before
+                        // it was read to its end, because its places are others now.
+                        let known = left.iter().find(|left| {
+                            left.oid == now.oid && (left.node == now.node || left.rest.is_empty())
+                        });
                         let Some(known) = known else { continue };
                         now.rest.clone_from(&known.rest);
                         if !horizon.is_now(&lease.snapshot) {

@@ -134,6 +134,12 @@ impl Read for Rows<'_> {
                 foreign.join(", ")
             ));
         }
+        if self.relation.row_security {
+            log::warn(format_args!(
+                "{}: row-level security may hide rows from this role",
+                self.table.id
+            ));
+        }
         match from.cursor {
             None if self.has_places() => place::read(self, from, out).await,
             Some(name) if self.way(name).is_some_and(|way| !way.readable) => {

@@ -27,6 +27,7 @@ use serde_json::value::RawValue;
 use crate::Postgres;
 use crate::catalog::{self, ColumnWay};
 use crate::config::Settings;
+use crate::decode::Decoder;
 use crate::fault::explain;
 use crate::identify::POSTGRES;
 use crate::moment;
@@ -512,7 +513,15 @@ fn field(
         (b'[', Type::Array(element)) => {
             let value: serde_json::Value = serde_json::from_str(text)?;
             let mut literal = String::new();
-            array(&value, element, &mut literal).map_err(refuse)?;
+            let between = match way.resolved.decoder {
+                Decoder::Literal(delimiter) => char::from(delimiter),
+                _ => ',',
+            };
+            array(&value, element, between, &mut literal).map_err(refuse)?;
+            if matches!(column.declared.as_str(), "int2vector" | "oidvector") {
+                // These are lists of numbers between blanks.
+                literal = literal.trim_matches(['{', '}']).replace(',', " ");
+            }
             escape(&literal, out);
         }
         (b'{' | b'[', Type::Text | Type::Any) => escape(text, out),
@@ -581,13 +590,18 @@ impl Room {
 }
 
 /// A list as the server reads an array.
-fn array(value: &serde_json::Value, element: &Type, out: &mut String) -> Result<(), &'static str> {
+fn array(
+    value: &serde_json::Value,
+    element: &Type,
+    between: char,
+    out: &mut String,
+) -> Result<(), &'static str> {
     use serde_json::Value;
     let Value::Array(items) = value else { return Err("is not a list") };
     out.push('{');
     for (place, item) in items.iter().enumerate() {
         if place > 0 {
-            out.push(',');
+            out.push(between);
         }
         let inner = match element {
             Type::Array(inner) => inner,
@@ -595,7 +609,7 @@ fn array(value: &serde_json::Value, element: &Type, out: &mut String) -> Result<
         };
         match (item, inner) {
             (Value::Null, _) => out.push_str("NULL"),
-            (Value::Array(_), of) if !matches!(of, Type::Json) => array(item, inner, out)?,
+            (Value::Array(_), of) if !matches!(of, Type::Json) => array(item, inner, between, out)?,
             (Value::String(text), Type::Bytes) => {
                 let bytes = BASE64.decode(text).map_err(|_| "is not base64 in its list")?;
                 quote(&crate::identify::hex(&bytes), out);
@@ -606,6 +620,7 @@ fn array(value: &serde_json::Value, element: &Type, out: &mut String) -> Result<
                 }
                 quote(text, out);
             }
+            (Value::Number(_) | Value::Bool(_), _) => out.push_str(&item.to_string()),
             (item, _) => quote(&item.to_string(), out),
         }
     }
@@ -689,7 +704,6 @@ fn declaration(of: &Type) -> String {
         Type::Bytes => "bytea",
         Type::Date => "date",
         Type::Time => "time",
-        // The schema says no more than that it is a time of day.
         Type::TimeTz => "timetz",
         Type::Timestamp => "timestamp",
         Type::Instant => "timestamptz",
