@@ -63,7 +63,7 @@ impl<'a> Json<'a> {
     /// Bytes that are JSON already: a key made earlier, punctuation, a value of a driver.
     #[inline]
     pub fn raw(&mut self, json: &[u8]) {
-        self.out.extend_from_slice(json);
+        append(self.out, json);
     }
 
     /// `null`.
@@ -171,6 +171,20 @@ impl<'a> Json<'a> {
     }
 }
 
+/// Appends a few bytes, such as the key of a member. A copy whose length is known here is one
+/// instruction, so that two which overlap cost less than a call for one of any length.
+#[inline]
+pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(head), Some(tail)) if bytes.len() <= 16 => {
+            out.extend_from_slice(head);
+            out.truncate(out.len() - (16 - bytes.len()));
+            out.extend_from_slice(tail);
+        }
+        _ => out.extend_from_slice(bytes),
+    }
+}
+
 /// The key of an object's member, ready to be written: `"name":`.
 pub fn key(name: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 3);
@@ -198,75 +212,94 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
-/// The high bit of each byte of `word` that must be escaped. Bits above the lowest one that is set
-/// may be wrong: a borrow runs upwards.
+/// The high bit of each byte of `word` that must be escaped.
 #[inline]
 fn must_escape(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * EACH;
-    let equals = |byte: u8| {
-        let zero = word ^ (u64::from(byte) * EACH);
-        zero.wrapping_sub(EACH) & !zero
+    // Sums of seven bits each, so that no byte carries into the next.
+    let low = word & !HIGH;
+    let differs = |byte: u8| (low ^ (u64::from(byte) * EACH)) + 0x7f * EACH;
+    let no_control = low + 0x60 * EACH;
+    !(word | (differs(b'"') & differs(b'\\') & no_control)) & HIGH
+}
+
+/// The first eight of the last `left` bytes of a text, as a little-endian word; where there are
+/// fewer, blanks follow them. And how many there are.
+#[inline]
+fn word_of(text: &[u8], left: usize) -> (u64, usize) {
+    const BLANKS: u64 = 0x2020_2020_2020_2020;
+    if let Some(word) = text[text.len() - left..].first_chunk::<8>() {
+        return (u64::from_le_bytes(*word), 8);
+    }
+    let word = match text.last_chunk::<8>() {
+        Some(word) => u64::from_le_bytes(*word) >> (64 - 8 * left),
+        None => text.iter().rev().take(left).fold(0, |word, &byte| (word << 8) | u64::from(byte)),
     };
-    let control = word.wrapping_sub(0x20 * EACH) & !word;
-    (equals(b'"') | equals(b'\\') | control) & HIGH
+    (word | (BLANKS << (8 * left)), left)
 }
 
 /// Appends the bytes of a UTF-8 text, escaped for a JSON string, without the quotes.
 #[inline]
 pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 8);
-    let mut rest = text;
-    while let Some((word, more)) = rest.split_first_chunk::<8>() {
-        // Copied whole and cut back, because a copy of a fixed length is one instruction.
-        out.extend_from_slice(word);
-        let found = must_escape(u64::from_le_bytes(*word));
-        if found == 0 {
-            rest = more;
-            continue;
-        }
-        let clean = (found.trailing_zeros() / 8) as usize;
-        out.truncate(out.len() - 8);
-        spell(out, word, clean);
-        rest = more;
-    }
-    for &byte in rest {
-        if ESCAPES[usize::from(byte)] == 0 {
-            out.push(byte);
+    let mut left = text.len();
+    while left > 0 {
+        let (word, length) = word_of(text, left);
+        if must_escape(word) == 0 {
+            // Copied whole and cut back, because a copy of a fixed length is one instruction.
+            out.extend_from_slice(&word.to_le_bytes());
+            out.truncate(out.len() - (8 - length));
+            left -= length;
         } else {
-            escaped(out, byte);
+            left -= spell(out, text, left);
         }
     }
 }
 
-/// Appends eight bytes of which some must be escaped, the first at the place `clean`.
-#[inline]
-fn spell(out: &mut Vec<u8>, word: &[u8; 8], clean: usize) {
-    let mut spelled = [0; 16];
-    spelled[..8].copy_from_slice(word);
-    let mut length = clean;
-    for &byte in &word[clean..] {
-        let escape = ESCAPES[usize::from(byte)];
-        if escape == b'u' {
-            out.extend_from_slice(&spelled[..length]);
-            escaped(out, byte);
-            length = 0;
-            continue;
+/// Appends some of the last `left` bytes of a text and returns how many. Where one word has bytes to
+/// escape, the next often has too.
+#[inline(never)]
+fn spell(out: &mut Vec<u8>, text: &[u8], left: usize) -> usize {
+    /// Of four words or a few more, each byte with a backslash before it.
+    const ROOM: usize = 72;
+    let start = out.len();
+    out.resize(start + ROOM, 0);
+    let room = &mut out[start..];
+    let (mut written, mut read) = (0, 0);
+    while read < left && written <= ROOM - 24 {
+        let (word, length) = word_of(text, left - read);
+        room[written..written + 8].copy_from_slice(&word.to_le_bytes());
+        let mut inserted = 0;
+        let mut marks = must_escape(word);
+        while marks != 0 {
+            let bits = marks.trailing_zeros() & !7;
+            let rest = (word >> bits).to_le_bytes();
+            let escape = ESCAPES[usize::from(rest[0])];
+            if escape == b'u' {
+                out.truncate(start + written);
+                word.to_le_bytes()[..length].iter().for_each(|&byte| spell_byte(out, byte));
+                return read + length;
+            }
+            // What follows the byte moves up by one, over what of it was written before.
+            let place = written + (bits / 8) as usize + inserted;
+            room[place] = b'\\';
+            room[place + 1..place + 9].copy_from_slice(&rest);
+            room[place + 1] = escape;
+            inserted += 1;
+            marks &= marks - 1;
         }
-        // Without a branch: what the next byte overwrites does not count.
-        let special = escape != 0;
-        spelled[length] = if special { b'\\' } else { byte };
-        spelled[(length + 1) & 15] = escape;
-        length += 1 + usize::from(special);
+        written += length + inserted;
+        read += length;
     }
-    out.extend_from_slice(&spelled);
-    out.truncate(out.len() - (16 - length));
+    out.truncate(start + written);
+    read
 }
 
-/// Appends a byte that must be escaped.
-#[inline]
-fn escaped(out: &mut Vec<u8>, byte: u8) {
+/// Appends a byte, escaped if it must be.
+fn spell_byte(out: &mut Vec<u8>, byte: u8) {
     match ESCAPES[usize::from(byte)] {
+        0 => out.push(byte),
         b'u' => {
             const HEX: &[u8; 16] = b"0123456789abcdef";
             let low = HEX[usize::from(byte & 15)];
