@@ -57,11 +57,15 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
     shop.arg(&database).args(arguments.database.as_deref());
     run(&mut shop).context("making the database of the demo")?;
 
+    // The erasure has a copy of its own, so that every command can be tried again on the first.
+    let erased = folder.join("erased.db");
+    fs::copy(&database, &erased).context("copying the database of the demo")?;
+
     let demo = Demo { binary: workspace.binary(connector), folder };
-    demo.write(
-        "config.json",
-        &json!({"path": database, "evidence_key": "demo-only, choose your own"}),
-    )?;
+    for (name, path) in [("config.json", database), ("erased.json", erased)] {
+        let config = json!({"path": path, "evidence_key": "demo-only, choose your own"});
+        demo.write(name, &config)?;
+    }
     let identifier = json!({"schema_name": store, "identifier": column, "identifier_query": value});
     demo.write("query.json", &json!({"identifiers": [identifier]}))?;
     demo.show(&workspace)
@@ -120,7 +124,6 @@ impl Demo {
 
     fn show(&self, workspace: &Workspace) -> Result<()> {
         let c = ["-c", "config.json"];
-        let q = [&c[..], &["-q", "query.json"]].concat();
         let with = |command: &'static str, more: &[&'static str]| -> Vec<&'static str> {
             [&[command][..], more].concat()
         };
@@ -163,28 +166,25 @@ impl Demo {
             format_args!("{} records when it goes on from those states", records(&messages)),
         )?;
 
-        self.data_rights(&q)?;
+        self.data_rights()?;
         screen::result("")?;
         screen::result(format_args!(
-            "Configuration, inputs and outputs are in {}; try for yourself:",
+            "Configurations, inputs and outputs are in {}; demo.db is as it was, erased.db lacks the subject.",
             workspace.shown(&self.folder)
         ))?;
+        screen::result("Try for yourself:")?;
         screen::result(format_args!(
-            "    cd {} && {} discover -c config.json",
+            "    cd {} && PATH={}:$PATH",
             workspace.shown(&self.folder),
-            self.binary.display()
-        ))
+            self.binary.parent().unwrap_or(&self.folder).display()
+        ))?;
+        screen::result("    connector-sqlite discover -c config.json")
     }
 
     /// Finds the subject, plans, erases and looks again.
-    fn data_rights(&self, q: &[&str]) -> Result<()> {
-        let follow = |command: &str| {
-            let mut words: Vec<String> = vec![command.to_owned()];
-            words.extend(q.iter().map(|&word| word.to_owned()));
-            words.push("--follow".to_owned());
-            words
-        };
-        let (messages, _) = self.step("query.jsonl", &follow("query"))?;
+    fn data_rights(&self) -> Result<()> {
+        let follow = |command, config| [command, "-c", config, "-q", "query.json", "--follow"];
+        let (messages, _) = self.step("query.jsonl", &follow("query", "config.json"))?;
         let handles: Vec<&Value> =
             messages.iter().map(|message| &message["request"]["handle"]).collect();
         self.write("handles.json", &json!({"handles": handles}))?;
@@ -198,15 +198,17 @@ impl Demo {
             found.iter().map(|(store, records)| format!("{records} {store}")).collect();
         tell("query", format_args!("what belongs to the subject: {}", found.join(", ")))?;
 
-        let (messages, stopped) = self.step("plan.jsonl", &follow("plan"))?;
+        let (messages, stopped) = self.step("plan.jsonl", &follow("plan", "erased.json"))?;
         let plan = &messages.first().context("plan prints nothing")?["plan"];
         let hash = text(&plan["hash"]).to_owned();
         let steps = plan["steps"].as_array().map_or(&[][..], Vec::as_slice);
         let say = |step: &Value| {
             format!("{} {} {}", text(&step["action"]), step["rows"], text(&step["schema_name"]))
         };
-        let all: Vec<String> = steps.iter().map(say).collect();
-        tell("plan", format_args!("{}", all.join(", ")))?;
+        for (i, step) in steps.iter().enumerate() {
+            let why = step["relation"]["reason"].as_str().unwrap_or("the subject");
+            tell(if i == 0 { "plan" } else { "" }, format_args!("{}: {why}", say(step)))?;
+        }
         if stopped == 3 {
             for step in steps.iter().filter(|step| !step["reason"].is_null()) {
                 tell("", format_args!("{}: {}", say(step), text(&step["reason"])))?;
@@ -219,8 +221,8 @@ impl Demo {
             );
         }
 
-        let mut delete = follow("delete");
-        delete.extend(["--plan", &hash, "--evidence", "evidence.jsonl"].map(str::to_owned));
+        let mut delete = follow("delete", "erased.json").to_vec();
+        delete.extend(["--plan", &hash, "--evidence", "evidence.jsonl"]);
         let (messages, code) = self.step("delete.jsonl", &delete)?;
         ensure!(code == 0, "delete.jsonl: something was not erased; delete.log says what");
         let deleted: u64 = messages
@@ -229,14 +231,18 @@ impl Demo {
             .sum();
         tell("delete", format_args!("{deleted} records, in one transaction"))?;
 
-        let (messages, _) = self.step("verify.jsonl", &follow("verify"))?;
+        let (messages, _) = self.step("verify.jsonl", &follow("verify", "erased.json"))?;
         let verify = &messages.first().context("verify prints nothing")?["verify"];
         tell("verify", format_args!("{} records remaining, read afresh", verify["remaining"]))?;
-        let evidence = fs::read_to_string(self.folder.join("evidence.jsonl"))
-            .context("reading evidence.jsonl")?;
+        let check = ["evidence", "-c", "erased.json", "--evidence", "evidence.jsonl"];
+        let (messages, _) = self.step("evidence-check.jsonl", &check)?;
+        let evidence = &messages.first().context("evidence prints nothing")?["evidence"];
         tell(
             "evidence",
-            format_args!("{} chained lines without personal data", evidence.lines().count()),
+            format_args!(
+                "{} sealed records without personal data, their chain whole",
+                evidence["records"]
+            ),
         )
     }
 }
