@@ -172,7 +172,8 @@ fn clean(config: &mut Value, form: &Value) {
     }
 }
 
-fn hide(value: &Value) {
+/// Strikes a secret out of every log line from now on.
+pub(crate) fn hide(value: &Value) {
     if let Some(secret) = value.as_str() {
         log::hide(secret);
         // As it stands in a URL and in a JSON string.

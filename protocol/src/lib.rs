@@ -15,6 +15,7 @@ pub mod output;
 pub mod runner;
 pub mod select;
 pub mod silo;
+mod sops;
 mod wire;
 
 #[cfg(feature = "http")]

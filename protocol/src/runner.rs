@@ -16,6 +16,7 @@
 //! a Monoid host discards all results of a run that ends otherwise, and repeats deletes.
 
 mod arguments;
+pub(crate) mod configuration;
 pub(crate) mod input;
 pub(crate) mod reading;
 mod requests;
@@ -143,7 +144,7 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
             Ok(End::Done)
         }
         Command::Validate(common) => {
-            let config = input::json(&common.config)?;
+            let config = configuration::read(&common.config, common.expand_env)?;
             let problem = match connect::<S>(config, Access::Read).await {
                 Ok(silo) => silo.validate().await.err(),
                 Err(error) => Some(error),
@@ -235,7 +236,7 @@ async fn open<S: Silo>(common: &arguments::Common, access: Access) -> Result<S> 
 
 /// A configuration of the wrong shape is an input that cannot be understood.
 fn readable<S: Silo>(common: &arguments::Common) -> Result<S::Config, Unreadable> {
-    config::read(input::json(&common.config)?).map_err(Unreadable::from)
+    config::read(configuration::read(&common.config, common.expand_env)?).map_err(Unreadable::from)
 }
 
 async fn connect<S: Silo>(config: serde_json::Value, access: Access) -> Result<S> {

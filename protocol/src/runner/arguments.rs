@@ -92,9 +92,12 @@ pub(super) struct Stray {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// The configuration
+    /// The configuration: JSON or YAML, plain or encrypted by sops for an age recipient
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: String,
+    /// Replace ${NAME} in texts of the configuration by that variable's value
+    #[arg(long)]
+    pub(super) expand_env: bool,
     /// Where files among the results go: a file that holds {"temp_store": FOLDER}
     #[arg(short, long = "persist_conf", alias = "persist-conf", value_name = "FILE")]
     pub(super) persist_conf: Option<String>,

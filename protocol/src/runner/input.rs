@@ -47,7 +47,7 @@ fn named(path: &str) -> &str {
     if path == "-" { "standard input" } else { path }
 }
 
-fn unreadable(path: &str, why: impl fmt::Display) -> Unreadable {
+pub(super) fn unreadable(path: &str, why: impl fmt::Display) -> Unreadable {
     Unreadable(format!("{}: {why}", named(path)))
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn plain_text(path: &str) -> Result<String, Unreadable> {
     Ok(text)
 }
 
-fn text(path: &str) -> Result<String, Unreadable> {
+pub(super) fn text(path: &str) -> Result<String, Unreadable> {
     let text = plain_text(path)?;
     if text.trim().is_empty() {
         return Err(unreadable(path, "it is empty, and should hold a JSON object"));
@@ -85,7 +85,7 @@ fn text(path: &str) -> Result<String, Unreadable> {
     Ok(text)
 }
 
-fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Unreadable> {
+pub(super) fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Unreadable> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let inner = error.inner();

@@ -37,8 +37,9 @@ use crate::fault::{self, Fault};
 use crate::json::{Decimals, NonFinite, Spelling};
 use crate::log::{self, Level};
 use crate::output::ReaderGone;
-use crate::runner::input;
+use crate::runner::configuration;
 use crate::silo::Silo;
+use crate::sops;
 
 const SPELLING: Spelling = Spelling { decimals: Decimals::Number, non_finite: NonFinite::Null };
 
@@ -94,7 +95,7 @@ fn configuration<S: Silo>(plugin: &str, sources: &[String]) -> Result<Value> {
     for source in sources {
         let members = match source.as_str() {
             "ENV" => environment::<S>(plugin),
-            path => input::json(path)?,
+            path => configuration::read(path, false)?,
         };
         let Value::Object(members) = members else {
             return Err(Fault::config("the configuration must be a JSON object").into());
@@ -120,18 +121,20 @@ fn environment<S: Silo>(plugin: &str) -> Value {
     Value::Object(config)
 }
 
-/// Writes a secret that the vendor replaced into the configuration's file.
+/// Writes a secret that the vendor replaced into the configuration's file, unless that is sealed:
+/// only whoever sealed it can do so again.
 fn hand_on_changes(sources: &[String]) {
     let file = sources.iter().rev().find(|source| *source != "ENV").cloned();
     config::on_change(move |field, secret: &Secret| {
-        let Some(path) = &file else {
+        let config = file.as_deref().map(configuration::document).transpose()?;
+        let (Some(path), Some(mut config)) = (&file, config.filter(|it| !sops::is_sealed(it)))
+        else {
             log::warn(format_args!(
-                "the vendor has replaced `{field}`, and there is no --config file to keep it in: \
-                 authorize the connector again before its next run"
+                "the vendor has replaced `{field}`, and there is no plain --config file to keep it \
+                 in: authorize the connector again before its next run"
             ));
             return Ok(());
         };
-        let mut config = input::json(path)?;
         config[field] = secret.reveal().into();
         // A new file in the old one's place, so that nobody ever reads half of it.
         let aside = format!("{path}.new");

@@ -7,7 +7,7 @@ use super::{File, Finding, Tree};
 const DIRECTIONS: [(&[&str], &[&str]); 4] = [
     (&["message"], &["output", "runner", "http", "sql", "wire", "testing"]),
     (
-        &["silo", "fault", "config", "json", "log", "select", "output"],
+        &["silo", "fault", "config", "json", "log", "select", "sops", "output"],
         &["runner", "http", "sql", "wire", "testing"],
     ),
     (&["http", "sql"], &["http", "sql", "wire", "runner", "testing"]),

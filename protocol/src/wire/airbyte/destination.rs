@@ -21,7 +21,7 @@ use super::{Configured, Descriptor, DestinationSyncMode, schema};
 use crate::fault::Fault;
 use crate::message::{Details, SchemaEntry};
 use crate::output::{Sink, line};
-use crate::runner::input;
+use crate::runner::configuration;
 use crate::runner::writing::{self, Intake, Item, parsed};
 use crate::silo::{Access, Kind, Silo, StoreId, UnknownColumns, WriteMode, WriteOptions};
 use crate::wire;
@@ -89,7 +89,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
             sink.write(&line(&json!({"type": "SPEC", "spec": spec}))?)?;
         }
         Command::Check(common) => {
-            let config = input::json(&common.config)?;
+            let config = configuration::read(&common.config, false)?;
             super::hand_on_changes(&config, sink);
             let checked = super::check::<S>(config, Access::Write).await;
             sink.write(&line(&super::connection_status(checked))?)?;
@@ -97,7 +97,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
         Command::Write(arguments) => {
             let catalog = super::catalog(&arguments.catalog)?;
             let how = WriteOptions { mode: mode(&catalog)?, columns: UnknownColumns::Add };
-            let config = input::json(&arguments.common.config)?;
+            let config = configuration::read(&arguments.common.config, false)?;
             super::hand_on_changes(&config, sink);
             let silo = S::connect(wire::configuration::<S>(config)?, Access::Write).await?;
             let targets = targets(&silo, &catalog).await?;

@@ -17,7 +17,7 @@ use crate::json::{Decimals, Json, NonFinite, Spelling};
 use crate::log;
 use crate::message::{ChosenStore, Progress};
 use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
-use crate::runner::{input, reading};
+use crate::runner::{configuration, input, reading};
 use crate::silo::{Access, Cursor, Schema, Silo, Store, StoreId};
 use crate::wire::names::Names;
 use crate::wire::{self, now};
@@ -94,7 +94,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
             sink.write(&line(&json!({"type": "SPEC", "spec": spec}))?)?;
         }
         Command::Check(common) => {
-            let config = input::json(&common.config)?;
+            let config = configuration::read(&common.config, false)?;
             super::hand_on_changes(&config, sink);
             let checked = super::check::<S>(config, Access::Read).await;
             sink.write(&line(&super::connection_status(checked))?)?;
@@ -120,7 +120,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
 }
 
 async fn open<S: Silo>(common: &Common, sink: &Arc<Sink>) -> Result<S> {
-    let config = input::json(&common.config)?;
+    let config = configuration::read(&common.config, false)?;
     super::hand_on_changes(&config, sink);
     S::connect(wire::configuration::<S>(config)?, Access::Read).await
 }
