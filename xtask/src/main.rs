@@ -18,6 +18,7 @@ mod services;
 mod spec;
 mod test;
 mod tidy;
+mod upstream;
 mod workspace;
 
 use std::path::PathBuf;
@@ -93,6 +94,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Take in a folder of another project's repository, or merge what changed there since
+    PullUpstream(upstream::Arguments),
     /// Build connectors and link them below a folder, by the names that choose their wires
     Link {
         folder: PathBuf,
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Run { name, mount, arguments } => run::command(&name, &arguments, &mount),
         Command::Interop { what, install } => interop::command(what, install),
+        Command::PullUpstream(arguments) => upstream::command(&arguments),
         Command::Link { folder, names } => link::command(&folder, &names),
         Command::Services { names, install } => services::command(&names, install),
     };

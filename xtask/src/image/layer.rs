@@ -63,7 +63,7 @@ impl Tree {
         let tar = tar.into_inner().context("writing a layer")?;
         // Neither the name, the time nor the system of the writer goes into the head.
         let mut gzip =
-            GzBuilder::new().mtime(0).operating_system(255).write(vec![], Compression::new(6));
+            GzBuilder::new().mtime(0).operating_system(255).write(vec![], Compression::best());
         let gzip =
             gzip.write_all(&tar).and_then(|()| gzip.finish()).context("compressing a layer")?;
         Ok(Layer { digest: sha256(&gzip), diff: sha256(&tar), gzip, purpose: purpose.to_owned() })
