@@ -78,6 +78,7 @@ pub(crate) struct TypeRow {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) base: u32,
+    pub(crate) modifier: i64,
     pub(crate) dimensions: u32,
     pub(crate) element: u32,
     pub(crate) delimiter: String,
@@ -235,7 +236,10 @@ fn relation(
     let mut columns = Vec::new();
     let mut ways = Vec::new();
     for column in row.columns.unwrap_or_default() {
-        let resolved = types.resolve(column.r#type, column.dimensions);
+        let mut resolved = types.resolve(column.r#type, column.dimensions);
+        if column.modifier >= 0 {
+            resolved.modifier = column.modifier;
+        }
         let declared = match resolved.compare {
             Compare::Citext => CITEXT.to_owned(),
             _ => column.declared,
@@ -244,7 +248,7 @@ fn relation(
             nullable: !column.not_null,
             generated: !column.generated.is_empty(),
             default: column.default || !column.identity.is_empty(),
-            length: length(resolved.base, column.modifier),
+            length: length(resolved.base, resolved.modifier),
             collation: column.collation,
             values: resolved.labels.clone(),
             comment: column.comment,

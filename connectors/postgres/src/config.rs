@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use protocol::config::Secret;
 use protocol::fault::Fault;
+use protocol::tls::Mode;
 use protocol::{Deserialize, JsonSchema, Result, select};
 use tokio_postgres::config::Host;
-
-use crate::tls::Mode;
 
 /// What a person fills in.
 #[derive(Deserialize, JsonSchema)]

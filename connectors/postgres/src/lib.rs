@@ -6,6 +6,7 @@ mod copy;
 mod decode;
 mod erase;
 mod fault;
+mod field;
 mod identify;
 mod moment;
 mod order;

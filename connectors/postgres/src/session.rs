@@ -2,6 +2,7 @@
 //! object that a stranger made, changes what is read.
 
 use protocol::fault::Fault;
+use protocol::tls::Mode;
 use protocol::{Context, Result, log};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
@@ -11,7 +12,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::config::Settings;
 use crate::fault::explain;
 use crate::stream::{Coalesced, Socket};
-use crate::tls::{Handshake, Mode};
+use crate::tls::Handshake;
 
 /// Names resolve in `pg_catalog` alone, so that a function, operator or type that somebody else
 /// made never runs by being found; values are spelled the same whatever the server's settings.

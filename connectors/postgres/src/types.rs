@@ -32,6 +32,8 @@ pub(crate) struct Resolved {
     pub(crate) decoder: Decoder,
     /// The type below all domains.
     pub(crate) base: u32,
+    /// What a domain says of lengths and digits; negative where nothing is said.
+    pub(crate) modifier: i64,
     /// How values compare.
     pub(crate) compare: Compare,
     /// The labels of an enumeration.
@@ -67,7 +69,9 @@ impl Types {
     pub(crate) fn resolve(&self, oid: u32, dimensions: u32) -> Resolved {
         let Some(row) = self.0.get(&oid) else { return spelled(oid, false) };
         if row.kind == "d" {
-            return self.resolve(row.base, row.dimensions.max(dimensions));
+            let below = self.resolve(row.base, row.dimensions.max(dimensions));
+            let modifier = if row.modifier < 0 { below.modifier } else { row.modifier };
+            return Resolved { modifier, ..below };
         }
         if row.kind == "e" {
             return Resolved {
@@ -75,6 +79,7 @@ impl Types {
                 ask: Ask::Plain,
                 decoder: Decoder::Text,
                 base: oid,
+                modifier: -1,
                 compare: Compare::Spelled,
                 labels: row.labels.clone().unwrap_or_default(),
                 foreign: false,
@@ -108,6 +113,7 @@ impl Types {
             ask,
             decoder,
             base: row.oid,
+            modifier: element.modifier,
             compare: Compare::Spelled,
             labels: Vec::new(),
             foreign: element.foreign,
@@ -116,7 +122,16 @@ impl Types {
 }
 
 fn builtin(base: u32, of: Type, decoder: Decoder, compare: Compare) -> Resolved {
-    Resolved { of, ask: Ask::Plain, decoder, base, compare, labels: Vec::new(), foreign: false }
+    Resolved {
+        of,
+        ask: Ask::Plain,
+        decoder,
+        base,
+        modifier: -1,
+        compare,
+        labels: Vec::new(),
+        foreign: false,
+    }
 }
 
 /// A type whose values are read as the server spells them.

@@ -5,32 +5,27 @@
 //! is there. A replaced table is emptied in the transaction that fills it, so that others see the
 //! old rows until the end.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::SinkExt as _;
 use protocol::fault::Fault;
 use protocol::message::SchemaEntry;
 use protocol::silo::{Kind, StoreId, UnknownColumns, Write, WriteMode, WriteOptions, Writing};
 use protocol::sql::catalog::{Column, Table};
+use protocol::sql::record::{self, Members, word};
 use protocol::sql::types::Type;
 use protocol::{Context, Result, async_trait};
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::Postgres;
 use crate::catalog::{self, ColumnWay};
 use crate::config::Settings;
-use crate::decode::Decoder;
 use crate::fault::explain;
+use crate::field::Field;
 use crate::identify::POSTGRES;
-use crate::moment;
 use crate::session::Session;
 use crate::types::Ask;
 
@@ -91,7 +86,7 @@ impl Writing for Run {
                 for (name, of) in wanted {
                     match table.column(name) {
                         None => self.add(&id, name, &of).await?,
-                        Some(column) if fits(&of, column) => {}
+                        Some(column) if fits(&of, &column.of) => {}
                         Some(column) => {
                             return Err(Fault::config(format!(
                                 "{id}: `{name}` comes as {}, and the column is {}, which cannot \
@@ -315,7 +310,7 @@ impl Run {
         for (name, of) in &missing {
             self.add(id, name, of).await?;
         }
-        let key = target_key(&self.targets[id]);
+        let key = self.targets[id].key.clone();
         self.target(id, key).await
     }
 
@@ -374,16 +369,19 @@ impl Run {
             }
             return Ok(());
         }
-        let rooms: Vec<Room> = columns.iter().map(|(column, _)| Room::of(column)).collect();
+        let fields: Vec<Field<'_>> =
+            columns.iter().map(|(column, way)| Field::of(column, way)).collect();
         let sink = client.copy_in::<_, Bytes>(&text).await.map_err(failed)?;
         let mut sink = pin!(sink);
         let mut buffer = BytesMut::with_capacity(PIECE + 4096);
+        let mut scratch = String::new();
         for members in records {
-            for (number, ((_, json), (column, way))) in members.0.iter().zip(&columns).enumerate() {
+            for (number, ((name, value), field)) in members.0.iter().zip(&fields).enumerate() {
                 if number > 0 {
                     buffer.put_u8(b'\t');
                 }
-                field(id, column, way, &rooms[number], json, &mut buffer)?;
+                let done = field.write(value, &mut scratch, &mut buffer);
+                done.map_err(|why| Fault::config(format!("{id}: a value of `{name}` {why}")))?;
             }
             buffer.put_u8(b'\n');
             if buffer.len() >= PIECE {
@@ -400,10 +398,6 @@ impl Run {
         }
         Ok(())
     }
-}
-
-fn target_key(target: &Target) -> Vec<String> {
-    target.key.clone()
 }
 
 impl Target {
@@ -466,231 +460,16 @@ fn declared(column: &Column, way: &ColumnWay) -> String {
     }
 }
 
-/// Writes one field of a row of COPY's text form.
-fn field(
-    id: &StoreId,
-    column: &Column,
-    way: &ColumnWay,
-    room: &Room,
-    json: &RawValue,
-    out: &mut BytesMut,
-) -> Result<()> {
-    let text = json.get();
-    let of = &way.resolved.of;
-    let refuse = |why: &str| Fault::config(format!("{id}: a value of `{}` {why}", column.name));
-    let first = text.as_bytes().first().copied().unwrap_or(b'n');
-    match (first, of) {
-        (b'n', _) => out.put_slice(b"\\N"),
-        (_, Type::Json) => escape(text, out),
-        (b'"', _) => {
-            let string: String = serde_json::from_str(text)?;
-            if string.contains('\0') {
-                return Err(refuse("holds U+0000, which PostgreSQL has no place for").into());
-            }
-            match of {
-                Type::Bytes => {
-                    let bytes = BASE64
-                        .decode(&string)
-                        .map_err(|_| refuse("is not base64, and the column holds bytes"))?;
-                    out.put_slice(b"\\\\x");
-                    for byte in bytes {
-                        out.put_slice(format!("{byte:02x}").as_bytes());
-                    }
-                }
-                Type::Date | Type::Time | Type::TimeTz | Type::Timestamp | Type::Instant
-                    if !moment::is(of, &string) =>
-                {
-                    // The server would take more, and drop what the type has no place for.
-                    let why = format!("is no value of {} as records spell one", column.declared);
-                    return Err(refuse(&why).into());
-                }
-                _ => {
-                    room.check(&string).map_err(|why| refuse(&why))?;
-                    escape(&string, out);
-                }
-            }
-        }
-        (b'[', Type::Array(element)) => {
-            let value: serde_json::Value = serde_json::from_str(text)?;
-            let mut literal = String::new();
-            let between = match way.resolved.decoder {
-                Decoder::Literal(delimiter) => char::from(delimiter),
-                _ => ',',
-            };
-            array(&value, element, between, &mut literal).map_err(refuse)?;
-            if matches!(column.declared.as_str(), "int2vector" | "oidvector") {
-                // These are lists of numbers between blanks.
-                literal = literal.trim_matches(['{', '}']).replace(',', " ");
-            }
-            escape(&literal, out);
-        }
-        (b'{' | b'[', Type::Text | Type::Any) => escape(text, out),
-        (b'{' | b'[', _) => {
-            return Err(refuse("is a list or an object, which the column cannot hold").into());
-        }
-        (b't' | b'f', Type::Boolean) => out.put_slice(text.as_bytes()),
-        (b't' | b'f', Type::Text) => {
-            return Err(refuse("is true or false, and the column holds text").into());
-        }
-        (_, Type::Boolean) => {
-            return Err(refuse("is a number, and the column is boolean").into());
-        }
-        (_, Type::Text | Type::Uuid | Type::Date | Type::Timestamp | Type::Instant) => {
-            return Err(
-                refuse(&format!("is a number, and the column is {}", column.declared)).into()
-            );
-        }
-        _ => {
-            room.check(text).map_err(|why| refuse(&why))?;
-            out.put_slice(text.as_bytes());
-        }
-    }
-    Ok(())
-}
-
-/// What a column has room for. The server would cut blanks and round digits off without a word.
-struct Room {
-    characters: Option<usize>,
-    digits: Option<usize>,
-}
-
-impl Room {
-    fn of(column: &Column) -> Room {
-        let number = |text: &str| text.trim().parse::<usize>().ok();
-        let inside = column.declared.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
-        let digits = inside.and_then(|(inside, _)| match column.of {
-            Type::Decimal => number(inside.split_once(',').map_or("0", |(_, scale)| scale)),
-            Type::Time | Type::TimeTz | Type::Timestamp | Type::Instant => number(inside),
-            _ => None,
-        });
-        let characters = match column.of {
-            Type::Text => column.length.and_then(|length| usize::try_from(length).ok()),
-            _ => None,
-        };
-        Room { characters, digits }
-    }
-
-    fn check(&self, text: &str) -> Result<(), String> {
-        if let Some(room) = self.characters
-            && text.len() > room
-            && text.chars().count() > room
-        {
-            return Err(format!("is longer than the {room} characters there is room for"));
-        }
-        if let Some(room) = self.digits
-            && let Some((_, rest)) = text.split_once('.')
-        {
-            let digits: &str = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or(rest);
-            if digits.trim_end_matches('0').len() > room {
-                return Err(format!("has more than {room} digits after the point"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A list as the server reads an array.
-fn array(
-    value: &serde_json::Value,
-    element: &Type,
-    between: char,
-    out: &mut String,
-) -> Result<(), &'static str> {
-    use serde_json::Value;
-    let Value::Array(items) = value else { return Err("is not a list") };
-    out.push('{');
-    for (place, item) in items.iter().enumerate() {
-        if place > 0 {
-            out.push(between);
-        }
-        let inner = match element {
-            Type::Array(inner) => inner,
-            other => other,
-        };
-        match (item, inner) {
-            (Value::Null, _) => out.push_str("NULL"),
-            (Value::Array(_), of) if !matches!(of, Type::Json) => array(item, inner, between, out)?,
-            (Value::String(text), Type::Bytes) => {
-                let bytes = BASE64.decode(text).map_err(|_| "is not base64 in its list")?;
-                quote(&crate::identify::hex(&bytes), out);
-            }
-            (Value::String(text), of) if !matches!(of, Type::Json) => {
-                if text.contains('\0') {
-                    return Err("holds U+0000, which PostgreSQL has no place for");
-                }
-                quote(text, out);
-            }
-            (Value::Number(_) | Value::Bool(_), _) => out.push_str(&item.to_string()),
-            (item, _) => quote(&item.to_string(), out),
-        }
-    }
-    out.push('}');
-    Ok(())
-}
-
-fn quote(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-}
-
-/// A text with what means something to COPY escaped.
-fn escape(text: &str, out: &mut BytesMut) {
-    out.reserve(text.len() + 8);
-    let mut rest = text.as_bytes();
-    let special = |byte: &u8| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t');
-    while let Some(place) = rest.iter().position(special) {
-        out.put_slice(&rest[..place]);
-        out.put_slice(match rest[place] {
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            _ => b"\\t",
-        });
-        rest = &rest[place + 1..];
-    }
-    out.put_slice(rest);
-}
-
-/// Whether values of the type `from` can be stored in a column unchanged.
-fn fits(from: &Type, into: &Column) -> bool {
-    match (from, &into.of) {
-        (from, of) if from == of => true,
-        (_, Type::Any) | (Type::Any, _) => true,
+/// Whether values of the type `from` can be stored in a column of the type `into` unchanged.
+fn fits(from: &Type, into: &Type) -> bool {
+    match (from, into) {
+        // PostgreSQL takes neither for the other.
+        (Type::Boolean, Type::Integer) => false,
         // As the server spells them; whether it can read one shows with the value.
-        (Type::Text | Type::Other, Type::Other | Type::TimeTz | Type::Time) => true,
+        (Type::Text | Type::Other, Type::TimeTz | Type::Time) => true,
         (Type::Time, Type::TimeTz) => true,
-        (Type::Integer, Type::Number | Type::Decimal) => {
-            !matches!(into.declared.as_str(), "real" | "double precision")
-        }
-        (Type::Boolean | Type::Integer | Type::Number | Type::Bytes, Type::Text) => false,
-        (_, Type::Text | Type::Json) => true,
-        (Type::Array(from), Type::Array(of)) => {
-            fits(from, &Column::new(&into.name, &into.declared, (**of).clone()))
-        }
-        _ => false,
-    }
-}
-
-fn word(of: &Type) -> &'static str {
-    match of {
-        Type::Boolean => "true or false",
-        Type::Integer => "whole numbers",
-        Type::Number => "numbers",
-        Type::Decimal => "exact decimals",
-        Type::Bytes => "bytes",
-        Type::Date => "dates",
-        Type::Time | Type::TimeTz => "times of day",
-        Type::Timestamp | Type::Instant => "points in time",
-        Type::Uuid => "UUIDs",
-        Type::Json => "documents",
-        Type::Array(_) => "lists",
-        _ => "text",
+        (Type::Array(from), Type::Array(into)) => fits(from, into),
+        (from, into) => record::fits(from, into),
     }
 }
 
@@ -725,36 +504,3 @@ fn guess(value: &RawValue) -> Type {
         Some(_) => Type::Decimal,
     }
 }
-
-/// The members of a record, in order, not looked into.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    fn of(record: &'a RawValue) -> serde_json::Result<Members<'a>> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-                let mut seen = HashSet::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    // Of two members of one name the last counts, as everywhere in JSON.
-                    if seen.insert(name.clone()) {
-                        members.push((name, value));
-                    } else if let Some(earlier) = members.iter_mut().find(|(n, _)| *n == name) {
-                        earlier.1 = value;
-                    }
-                }
-                Ok(Members(members))
-            }
-        }
-        serde_json::Deserializer::from_str(record.get()).deserialize_map(Collect)
-    }
-}
-
-/// A member's name, borrowed where it holds no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

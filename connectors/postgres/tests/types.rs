@@ -228,7 +228,10 @@ fn what_a_column_could_only_hold_by_bending_it_is_refused_by_name() {
     let Some(server) = Server::find() else { return };
     let database = server.database(
         "bent",
-        "CREATE TABLE t (v varchar(3), n numeric(4,1), t time, s timestamp, d date, b boolean, i int, g int GENERATED ALWAYS AS (i) STORED)",
+        "CREATE DOMAIN price AS numeric(6,2);
+         CREATE TABLE t (v varchar(3), n numeric(4,1), t time, s timestamp, d date, b boolean, i int,
+             g int GENERATED ALWAYS AS (i) STORED, p price, m money, r real, f float8, s0 timestamp(0),
+             ns numeric(4,1)[], vs varchar(3)[], ss timestamp[], ps price[])",
     );
     for (column, value) in [
         ("v", json!("four")),
@@ -244,6 +247,15 @@ fn what_a_column_could_only_hold_by_bending_it_is_refused_by_name() {
         ("i", json!([1])),
         ("g", json!(1)),
         ("v", json!("a\u{0}")),
+        ("p", json!("1.255")),
+        ("m", json!("1.255")),
+        ("r", json!(0.123_456_789)),
+        ("f", json!(9_007_199_254_740_993_i64)),
+        ("s0", json!("2024-01-01T00:00:00.5")),
+        ("ns", json!([["1.25"]])),
+        ("vs", json!(["abc "])),
+        ("ss", json!(["2024-01-01T00:00:00Z"])),
+        ("ps", json!(["1.255"])),
     ] {
         let record = json!({"type": "RECORD", "record": {
             "schema_name": "t", "schema_group": database.group(), "data": {column: value}}});
