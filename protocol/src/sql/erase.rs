@@ -200,7 +200,9 @@ impl<S: Databases> Erase for S {
             for (place, subjects) in by_database(self, &request.subjects) {
                 match engines.get(place) {
                     Some(engine) => {
-                        outcomes.extend(plain::erase(*engine, &subjects, request.dry_run).await?);
+                        let done =
+                            anew(|last| plain::erase(*engine, &subjects, request.dry_run, last));
+                        outcomes.extend(done.await?);
                     }
                     None => outcomes.extend(subjects.into_iter().map(|(id, _)| Outcome {
                         error: Some("there is no such store".to_owned()),
@@ -212,18 +214,7 @@ impl<S: Databases> Erase for S {
         }
         let prepare = Prepare::of(self, request)?;
         let intents = intents(self, request, &prepare)?;
-        let mut pause = Duration::from_millis(100);
-        for _ in 1..TRIES {
-            match all_or_nothing(&intents, request, &prepare).await {
-                Err(error) if Fault::cause_of(&error) == Cause::Transient => {
-                    log::warn(format_args!("begun anew: {}", log::scrub(&fault::line(&error))));
-                    tokio::time::sleep(pause).await;
-                    pause *= 4;
-                }
-                done => return done,
-            }
-        }
-        all_or_nothing(&intents, request, &prepare).await
+        anew(|_| all_or_nothing(&intents, request, &prepare)).await
     }
 
     async fn verify(&self, request: &Erasure) -> Result<Verify> {
@@ -391,6 +382,26 @@ async fn all_or_nothing<E: Engine>(
     let named = |id: &StoreId| request.subjects.iter().position(|(other, _)| other == id);
     outcomes.sort_by_key(|outcome| named(&outcome.store).unwrap_or(usize::MAX));
     Ok(outcomes)
+}
+
+/// Makes an attempt that leaves nothing behind when it fails, and makes it anew where that may help.
+/// An attempt is told whether it is the last.
+async fn anew<T, F>(attempt: impl Fn(bool) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut pause = Duration::from_millis(100);
+    for _ in 1..TRIES {
+        match attempt(false).await {
+            Err(error) if Fault::cause_of(&error) == Cause::Transient => {
+                log::warn(format_args!("begun anew: {}", log::scrub(&fault::line(&error))));
+                tokio::time::sleep(pause).await;
+                pause *= 4;
+            }
+            done => return done,
+        }
+    }
+    attempt(true).await
 }
 
 /// Writes in every database, and looks again in each.

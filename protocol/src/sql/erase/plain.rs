@@ -1,7 +1,8 @@
 //! Erasing without following relations: exactly the rows that identifiers name, store by store.
 //!
 //! One transaction with a savepoint for each store, children first whatever the order of input. A
-//! store that fails is put back alone. A store whose deletion the database itself would carry on
+//! store that fails is put back alone, but for a failure that may be gone at the next try: then all
+//! is begun anew, until the last one. A store whose deletion the database itself would carry on
 //! into other rows, or refuse, fails by name before it is touched.
 
 use anyhow::Result;
@@ -10,16 +11,18 @@ use super::engine::{Commit, Engine, Mode, Session};
 use super::policy::Policy;
 use super::sequence::children_first;
 use super::work::{Fate, Work, key_table};
-use crate::fault::{self, Fault};
+use crate::fault::{self, Cause, Fault};
 use crate::log;
 use crate::silo::{Outcome, StoreId, Subject};
 use crate::sql::catalog::OnChange;
 
-/// Deletes what `subjects` name, and nothing else. `looked` makes the fresh look afterwards.
+/// Deletes what `subjects` name, and nothing else. At the last try a store that fails is said to have
+/// failed, whatever the cause.
 pub(super) async fn erase<E: Engine>(
     engine: &E,
     subjects: &[(StoreId, Subject)],
     dry_run: bool,
+    last: bool,
 ) -> Result<Vec<Outcome>> {
     let mut work = Work::begin(engine, Mode::Change, &Policy::default(), subjects).await?;
     let mut outcomes: Vec<Outcome> =
@@ -35,6 +38,9 @@ pub(super) async fn erase<E: Engine>(
         };
         match identified.await {
             Ok(place) => named[place] = Some(i),
+            Err(error) if !last && Fault::cause_of(&error) == Cause::Transient => {
+                return Err(error);
+            }
             Err(error) => fail(&mut outcomes[i], &error),
         }
     }
@@ -46,6 +52,9 @@ pub(super) async fn erase<E: Engine>(
         let deleted = delete(&mut work, place).await;
         match settle(&mut work, deleted).await {
             Ok(rows) => outcomes[i].deleted = rows,
+            Err(error) if !last && Fault::cause_of(&error) == Cause::Transient => {
+                return Err(error);
+            }
             Err(error) => {
                 fail(&mut outcomes[i], &error);
                 // Its rows stay, for whoever is above them.
