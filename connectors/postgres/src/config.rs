@@ -156,7 +156,7 @@ fn connect_timeout() -> u32 {
 }
 
 fn lock_timeout() -> u32 {
-    60
+    10
 }
 
 /// What the form comes to.

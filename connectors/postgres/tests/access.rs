@@ -57,6 +57,20 @@ fn the_connection_is_encrypted_as_the_mode_says() {
         let (status, message) = validated(&with(&database, &[("sslmode", json!(mode))]));
         assert!(status == 1 && message.contains("`sslrootcert`"), "{mode}: {message}");
     }
+    // The authority has signed it for the address as it is written in it, and for no other.
+    let elsewhere = |mode: &str| {
+        with(
+            &database,
+            &[
+                ("sslmode", json!(mode)),
+                ("sslrootcert", json!(authority)),
+                ("hostname", json!("::ffff:127.0.0.1")),
+            ],
+        )
+    };
+    assert_eq!(validated(&elsewhere("verify-ca")), (0, String::new()));
+    let (status, message) = validated(&elsewhere("verify-full"));
+    assert!(status == 1 && message.contains("certificate"), "{message}");
     let missing =
         with(&database, &[("sslmode", json!("verify-ca")), ("sslrootcert", json!("/no/such"))]);
     assert!(validated(&missing).1.contains("`sslrootcert`: /no/such"));
