@@ -32,6 +32,7 @@
 //!
 //! `connectors/README.md` lists them; the text of each stands at its function in [`promises`].
 
+pub mod erasure;
 #[cfg(feature = "http")]
 pub mod http;
 mod output;

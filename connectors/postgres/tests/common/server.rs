@@ -23,13 +23,19 @@ impl Server {
         self.query(database, statements);
     }
 
-    /// The first column of the last statement's rows.
+    /// The first column of the statements' rows.
     pub(crate) fn query(&self, database: &str, statements: &str) -> Vec<Option<String>> {
+        let rows = self.rows(database, statements).into_iter();
+        rows.filter_map(|row| row.into_iter().next()).collect()
+    }
+
+    /// The statements' rows.
+    pub(crate) fn rows(&self, database: &str, statements: &str) -> Vec<Vec<Option<String>>> {
         // A thread of its own, because a test may be within a runtime.
         std::thread::scope(|scope| scope.spawn(|| self.ask(database, statements)).join().unwrap())
     }
 
-    fn ask(&self, database: &str, statements: &str) -> Vec<Option<String>> {
+    fn ask(&self, database: &str, statements: &str) -> Vec<Vec<Option<String>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (client, driver) = self.connect(database).await;
@@ -39,7 +45,9 @@ impl Server {
             drop(client);
             driver.await.unwrap().unwrap();
             let rows = messages.iter().filter_map(|message| match message {
-                tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+                tokio_postgres::SimpleQueryMessage::Row(row) => {
+                    Some((0..row.len()).map(|place| row.get(place).map(str::to_owned)).collect())
+                }
                 _ => None,
             });
             rows.collect()
@@ -102,6 +110,11 @@ impl Database {
     /// The first column of the last statement's rows.
     pub(crate) fn query(&self, statements: &str) -> Vec<Option<String>> {
         self.server.query(&self.name, statements)
+    }
+
+    /// The statements' rows.
+    pub(crate) fn rows(&self, statements: &str) -> Vec<Vec<Option<String>>> {
+        self.server.rows(&self.name, statements)
     }
 
     /// A connection that stays open.

@@ -1,151 +1,117 @@
-//! A database file, an eraser of it, and short forms of what plans say.
+//! A database file for the shared erasure tests.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use connector_sqlite::Sqlite;
-use protocol::message::{Action, Matching, Plan, Verify};
-use protocol::silo::{Access, Erasure, Known, Outcome, Silo, StoreId, Subject};
+use protocol::testing::erasure;
 use rusqlite::Connection;
-use rusqlite::types::Value as Sql;
+use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) struct Database {
     _folder: TempDir,
     pub(crate) path: PathBuf,
-    pub(crate) key: Option<String>,
 }
 
 impl Database {
-    pub(crate) fn new(sql: &str) -> Database {
+    fn empty() -> Database {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let database = Database { _folder: folder, path, key: None };
-        database.run(sql);
-        database
+        Database { _folder: folder, path }
     }
 
     pub(crate) fn copy_of(file: &Path) -> Database {
-        let database = Database::new("");
-        std::fs::copy(file, &database.path).unwrap();
-        let mut permissions = std::fs::metadata(&database.path).unwrap().permissions();
-        #[expect(clippy::permissions_set_readonly_false, reason = "a copy in a folder of its own")]
-        permissions.set_readonly(false);
-        std::fs::set_permissions(&database.path, permissions).unwrap();
+        let database = Database::empty();
+        // Not its permissions: it may be read-only.
+        std::fs::write(&database.path, std::fs::read(file).unwrap()).unwrap();
+        database
+    }
+}
+
+impl erasure::Database for Database {
+    type Silo = Sqlite;
+
+    fn new(sql: &str) -> Database {
+        let database = Database::empty();
+        database.run(&with_references_inside(sql));
         database
     }
 
-    pub(crate) fn open(&self) -> Connection {
-        Connection::open(&self.path).unwrap()
+    fn chinook(folder: &Path) -> Database {
+        Database::copy_of(&folder.join("Chinook_Sqlite.sqlite"))
     }
 
-    pub(crate) fn run(&self, sql: &str) {
-        self.open()
-            .execute_batch(&format!("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; {sql}"))
-            .unwrap();
+    fn run(&self, sql: &str) {
+        let unguarded = "PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF;";
+        let connection = Connection::open(&self.path).unwrap();
+        connection.execute_batch(&format!("{unguarded} {sql}")).unwrap();
     }
 
-    pub(crate) fn count(&self, sql: &str) -> i64 {
-        self.open().query_row(sql, [], |row| row.get(0)).unwrap()
+    fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let connection = Connection::open(&self.path).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
+        let width = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let cells = (0..width).map(|place| match row.get_ref(place).unwrap() {
+                ValueRef::Null => "-".to_owned(),
+                ValueRef::Integer(integer) => integer.to_string(),
+                ValueRef::Real(real) => real.to_string(),
+                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                ValueRef::Blob(bytes) => format!("{bytes:?}"),
+            });
+            Ok(cells.collect())
+        });
+        rows.unwrap().map(Result::unwrap).collect()
     }
 
-    /// Every row of every table, in order.
-    pub(crate) fn dump(&self) -> BTreeMap<String, Vec<String>> {
-        let connection = self.open();
-        let mut tables = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-            .unwrap();
-        let names: Vec<String> =
-            tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        names
-            .into_iter()
-            .map(|name| {
-                let mut all = connection
-                    .prepare(&format!("SELECT * FROM \"{}\"", name.replace('"', "\"\"")))
-                    .unwrap();
-                let width = all.column_count();
-                let rows = all.query_map([], |row| {
-                    let cells: Vec<Sql> = (0..width).map(|i| row.get(i).unwrap()).collect();
-                    Ok(format!("{cells:?}"))
-                });
-                let mut rows: Vec<String> = rows.unwrap().map(Result::unwrap).collect();
-                rows.sort();
-                (name, rows)
-            })
-            .collect()
+    fn tables(&self) -> Vec<String> {
+        let names = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'");
+        names.into_iter().flatten().collect()
     }
 
-    fn silo(&self, access: Access) -> Sqlite {
-        let mut config = json!({"path": self.path, "busy_timeout": 1});
-        if let Some(key) = &self.key {
-            config["evidence_key"] = json!(key);
+    fn form(&self) -> Value {
+        json!({"path": self.path, "busy_timeout": 1, "evidence_key": "a key of some length"})
+    }
+
+    fn keeps(table: &str, id: i64) -> String {
+        format!(
+            "CREATE TRIGGER keeps BEFORE DELETE ON {table} WHEN old.id = {id} \
+             BEGIN SELECT RAISE(IGNORE); END"
+        )
+    }
+
+    fn keeps_no_more(_: &str) -> String {
+        "DROP TRIGGER keeps".to_owned()
+    }
+
+    fn copies(table: &str, into: &str) -> String {
+        format!(
+            "CREATE TRIGGER copies AFTER DELETE ON {table} \
+             BEGIN INSERT INTO {into} VALUES (old.id); END"
+        )
+    }
+}
+
+/// `sql` with each reference that is added to a table put inside its parentheses, for SQLite adds
+/// none later. Every second table that may be is one without row ids.
+fn with_references_inside(sql: &str) -> String {
+    let (added, rest): (Vec<&str>, Vec<&str>) =
+        sql.lines().partition(|line| line.starts_with("ALTER TABLE "));
+    let mut text = rest.join("\n");
+    for line in added {
+        let (name, reference) = line["ALTER TABLE ".len()..].split_once(" ADD ").unwrap();
+        let table = text.find(&format!("CREATE TABLE {name} (")).unwrap();
+        let end = table + text[table..].find(");").unwrap();
+        text.insert_str(end, &format!(", {}", reference.trim_end_matches(';')));
+    }
+    let mut tables = 0;
+    let lines = text.lines().map(|line| {
+        tables += usize::from(line.starts_with("CREATE TABLE"));
+        match line.contains(", PRIMARY KEY (") && tables.is_multiple_of(2) {
+            true => line.replace(");", ") WITHOUT ROWID;"),
+            false => line.to_owned(),
         }
-        block(Sqlite::connect(serde_json::from_value(config).unwrap(), access)).unwrap()
-    }
-
-    pub(crate) fn plan(&self, request: &Erasure) -> protocol::Result<Plan> {
-        block(self.silo(Access::Read).eraser().unwrap().plan(request))
-    }
-
-    pub(crate) fn erase(&self, request: &Erasure) -> protocol::Result<Vec<Outcome>> {
-        block(self.silo(Access::Write).eraser().unwrap().erase(request))
-    }
-
-    pub(crate) fn verify(&self, request: &Erasure) -> protocol::Result<Verify> {
-        block(self.silo(Access::Read).eraser().unwrap().verify(request))
-    }
-
-    pub(crate) fn reach(&self, request: &Erasure) -> Vec<String> {
-        let found = block(self.silo(Access::Read).eraser().unwrap().reach(request)).unwrap();
-        found.into_iter().map(|id| id.name).collect()
-    }
-}
-
-pub(crate) fn block<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(future)
-}
-
-/// The request about one identifier, following relations.
-pub(crate) fn follow(store: &str, column: &str, value: &str, policy: &Value) -> Erasure {
-    let known =
-        Known { property: column.to_owned(), value: value.to_owned(), matching: Matching::Exact };
-    Erasure {
-        subjects: vec![(
-            StoreId::named(store),
-            Subject { identifiers: vec![known], properties: None },
-        )],
-        follow: true,
-        policy: policy.as_object().unwrap().clone(),
-        ..Erasure::default()
-    }
-}
-
-/// `delete Invoice 7`, one a step; a step with a relation that matters names its columns.
-pub(crate) fn steps(plan: &Plan) -> Vec<String> {
-    plan.steps
-        .iter()
-        .map(|step| {
-            let word = serde_json::to_value(step.action).unwrap();
-            let columns = match step.action {
-                Action::Delete | Action::Keep | Action::Left => String::new(),
-                _ => format!("({})", step.columns.join(",")),
-            };
-            format!("{} {}{columns} {}", word.as_str().unwrap(), step.schema_name, step.rows)
-        })
-        .collect()
-}
-
-/// How many rows of each store were deleted, by an outcome.
-pub(crate) fn deleted(outcomes: &[Outcome]) -> BTreeMap<String, u64> {
-    outcomes
-        .iter()
-        .map(|outcome| {
-            assert_eq!(outcome.error, None);
-            assert_eq!(outcome.remaining, 0, "{}", outcome.store);
-            assert_eq!(outcome.unverifiable, None);
-            (outcome.store.name.clone(), outcome.deleted)
-        })
-        .collect()
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }

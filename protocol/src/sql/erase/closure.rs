@@ -96,6 +96,22 @@ impl<E: Engine> Work<'_, E> {
         Ok(walk.round)
     }
 
+    /// What is another person's so far is judged again with the parts.
+    pub(super) async fn set_theirs_aside(&mut self) -> Result<()> {
+        for place in 0..self.catalog.tables.len() {
+            let waiting = candidate_table(place);
+            if self.has_made(&waiting) {
+                let (theirs, owned) = (Phase::Theirs as i64, Phase::Owned as i64);
+                self.run(format!(
+                    "UPDATE {waiting} SET phase = {theirs} \
+                     WHERE phase = {owned} AND other = 1 AND subject = 0"
+                ))
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Candidates of a phase that are taken by now are none any more.
     async fn forget_taken(&mut self, place: usize, phase: Phase) -> Result<()> {
         let (waiting, taken) = (candidate_table(place), key_table(place));
@@ -248,10 +264,17 @@ impl<E: Engine> Work<'_, E> {
         let k = self.temp_key(place, None)?;
         self.forget_taken(place, walk.phase).await?;
         let looks = i64::from(self.graph.looks[place]);
+        // What was judged before parts were looked at stays judged so.
+        let phases = match walk.phase {
+            Phase::Part => format!("phase IN ({}, {})", Phase::Part as i64, Phase::Theirs as i64),
+            phase => format!("phase = {}", phase as i64),
+        };
         self.run(format!(
-            "UPDATE {waiting} SET sure = 0, subject = 0, other = 0, linked = {looks}"
+            "UPDATE {waiting} SET sure = 0, subject = 0, other = 0, linked = {looks} \
+             WHERE {phases}"
         ))
         .await?;
+        let now = format!("WHERE {phases} AND");
         for edge in self.graph.from[place].clone() {
             let edge = self.graph.edges[edge].clone();
             if edge.rule == Rule::Refers {
@@ -261,34 +284,33 @@ impl<E: Engine> Work<'_, E> {
                 if self.has_keys(edge.parent) {
                     let own = self.refers_to_taken(&edge, &waiting)?;
                     let sure = if edge.in_key { ", sure = 1" } else { "" };
-                    self.run(format!("UPDATE {waiting} SET subject = 1{sure} WHERE {own}")).await?;
+                    self.run(format!("UPDATE {waiting} SET subject = 1{sure} {now} {own}")).await?;
                 }
                 let other = self.refers_to_others(&edge, &waiting)?;
-                self.run(format!("UPDATE {waiting} SET other = 1 WHERE {other}")).await?;
+                self.run(format!("UPDATE {waiting} SET other = 1 {now} {other}")).await?;
             } else if self.graph.looks[edge.parent] {
                 let other = self.refers_to_others(&edge, &waiting)?;
-                self.run(format!("UPDATE {waiting} SET linked = 1 WHERE {other}")).await?;
+                self.run(format!("UPDATE {waiting} SET linked = 1 {now} {other}")).await?;
             }
         }
         for edge in self.graph.into[place].clone() {
             let edge = self.graph.edges[edge].clone();
             if self.graph.persons[edge.child] || self.graph.looks[edge.child] {
                 let by = self.referred_by_others(&edge, &waiting)?;
-                self.run(format!("UPDATE {waiting} SET linked = 1 WHERE {by}")).await?;
+                self.run(format!("UPDATE {waiting} SET linked = 1 {now} {by}")).await?;
             }
         }
         let clear = match walk.phase {
             // Nothing is taken for good here: all but what is another person's is shown.
             Phase::Review => "other = 0 OR subject = 1",
-            Phase::Owned | Phase::Part => "other = 0 AND linked = 0",
+            Phase::Owned | Phase::Part | Phase::Theirs => "other = 0 AND linked = 0",
         };
         let parts = self.key_parts(place)?;
         let select = format!(
-            "SELECT {k}, {}, {}, {}, via FROM {waiting} WHERE phase = {} AND (sure = 1 OR {clear})",
+            "SELECT {k}, {}, {}, {}, via FROM {waiting} WHERE {phases} AND (sure = 1 OR {clear})",
             walk.round + 1,
             walk.phase as i64,
-            Fate::Delete as i64,
-            walk.phase as i64
+            Fate::Delete as i64
         );
         let statement =
             Statement::plain(self.engine.insert_new(&taken, &into_columns(&parts), &select));

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::closure::{Walk, candidate_table, shared_table};
 use super::engine::{Cell, Engine, Session};
 use super::persons::personal_columns;
-use super::policy::{Named, Policy, Retain, Rule, StoreAction, find};
+use super::policy::{Named, Policy, Retain, Rule, StoreAction, find, is_named};
 use super::relations::{Edge, nullable_columns};
 use super::sequence::children_first;
 use super::strategies::Key;
@@ -119,7 +119,7 @@ impl<E: Engine> Work<'_, E> {
         }
         let mut reasons: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
         self.retain(&mut decision, &mut reasons).await?;
-        self.mask_where_said(policy, &decision).await?;
+        self.mask_where_said(policy).await?;
         if follow {
             self.take_parts(policy, &mut decision, &mut reasons, round).await?;
             // What a part's own rows lead to can be in doubt as well.
@@ -259,11 +259,11 @@ impl<E: Engine> Work<'_, E> {
     }
 
     /// Marks rows of stores that a strategy masks.
-    async fn mask_where_said(&mut self, policy: &Policy, _: &Decision) -> Result<()> {
-        for strategy in policy.strategies.iter().filter(|s| s.action == StoreAction::Mask) {
+    async fn mask_where_said(&mut self, policy: &Policy) -> Result<()> {
+        for strategy in &policy.strategies {
             let named = Named::Full(strategy.store.clone());
             let place = find(&self.catalog, &named, "strategies")?;
-            if self.has_keys(place) {
+            if strategy.action == StoreAction::Mask && self.has_keys(place) {
                 let (delete, mask) = (Fate::Delete as i64, Fate::Mask as i64);
                 let keys = key_table(place);
                 self.run(format!("UPDATE {keys} SET fate = {mask} WHERE fate = {delete}")).await?;
@@ -293,12 +293,13 @@ impl<E: Engine> Work<'_, E> {
         if parents.is_empty() {
             return Ok(());
         }
+        self.set_theirs_aside().await?;
         loop {
             let stores = self.reached();
             let walk = Walk::from(Phase::Part, round + 1, &stores, self.catalog.tables.len());
             round = self.spread(walk, true).await?;
             self.retain(decision, reasons).await?;
-            self.mask_where_said(policy, decision).await?;
+            self.mask_where_said(policy).await?;
             let mut shared = 0;
             for &parent in &parents {
                 if !self.has_keys(parent) {
@@ -396,7 +397,8 @@ impl<E: Engine> Work<'_, E> {
             let on = self.on_key(child, "c", "u")?;
             rows.push_str(&format!(
                 " AND NOT EXISTS (SELECT 1 FROM {waiting} u WHERE {on} \
-                 AND NOT (u.other = 1 AND u.subject = 0))"
+                 AND u.phase <> {} AND NOT (u.other = 1 AND u.subject = 0))",
+                Phase::Theirs as i64
             ));
         }
         let total = self.count(format!("SELECT count(*) FROM {rows}")).await?;
@@ -500,7 +502,8 @@ impl<E: Engine> Work<'_, E> {
     /// The constants that the policy sets for all columns of a reference.
     pub(super) fn constants(&self, policy: &Policy, edge: &Edge) -> Option<Vec<String>> {
         let store = self.store(edge.child);
-        let strategy = policy.strategies.iter().find(|strategy| strategy.store == *store)?;
+        let strategy =
+            policy.strategies.iter().find(|strategy| is_named(&strategy.store, store))?;
         edge.columns
             .iter()
             .map(|column| {

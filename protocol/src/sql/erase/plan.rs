@@ -271,8 +271,9 @@ impl<E: Engine> Prepared<'_, E> {
             (None, Action::Undecided) => (
                 candidate_table(place),
                 format!(
-                    " WHERE k.via = {} AND NOT (k.other = 1 AND k.subject = 0)",
-                    step.edge.unwrap_or_default()
+                    " WHERE k.via = {} AND k.phase <> {} AND NOT (k.other = 1 AND k.subject = 0)",
+                    step.edge.unwrap_or_default(),
+                    Phase::Theirs as i64
                 ),
             ),
             (None, _) => return Ok(String::new()),

@@ -170,11 +170,16 @@ impl Policy {
     }
 }
 
+/// Whether a policy means a store, by its full id or, where there is but one, by its name.
+pub(super) fn is_named(said: &StoreId, id: &StoreId) -> bool {
+    said == id || (said.group.is_none() && said.name == id.name)
+}
+
 /// The place in the catalog of a store that a policy names.
 pub(super) fn find(catalog: &Catalog, named: &Named, member: &str) -> Result<usize> {
     let matches = |id: &StoreId| match named {
         Named::Short(text) => id.name == *text || id.to_string() == *text,
-        Named::Full(full) => id == full || (full.group.is_none() && id.name == full.name),
+        Named::Full(full) => is_named(full, id),
     };
     let mut found = catalog.tables.iter().enumerate().filter(|(_, table)| matches(&table.id));
     let first = found.next();

@@ -69,6 +69,7 @@ async fn closure<'e, E: Engine>(engine: &'e E, intent: &Intent) -> Result<Work<'
     }
     let n = work.catalog.tables.len();
     let round = work.spread(Walk::from(Phase::Owned, 0, &named, n), false).await?;
+    work.set_theirs_aside().await?;
     let stores = work.reached();
     let round = work.spread(Walk::from(Phase::Part, round + 1, &stores, n), true).await?;
     let round = round + 1;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::decide::{Decision, Fates, Planned};
 use super::engine::{Cell, Engine, Session};
 use super::persons::{Trait, holds};
-use super::policy::Policy;
+use super::policy::{Policy, is_named};
 use super::work::{Work, key_table};
 use crate::fault::Fault;
 use crate::message::Action;
@@ -166,7 +166,8 @@ fn surrogate(column: &Column) -> Result<String> {
 
 /// The masks of a store's columns, as the policy says.
 pub(super) fn masks(policy: &Policy, table: &Table) -> Result<Vec<(Column, Mask)>> {
-    let Some(strategy) = policy.strategies.iter().find(|strategy| strategy.store == table.id)
+    let Some(strategy) =
+        policy.strategies.iter().find(|strategy| is_named(&strategy.store, &table.id))
     else {
         return Ok(Vec::new());
     };
@@ -180,6 +181,8 @@ pub(super) fn masks(policy: &Policy, table: &Table) -> Result<Vec<(Column, Mask)
         })?;
         masks.push((column.clone(), Mask::parse(value, &table.id, name)?));
     }
+    let place = |name: &str| table.columns.iter().position(|column| column.name == name);
+    masks.sort_by_key(|(column, _)| place(&column.name));
     Ok(masks)
 }
 
@@ -212,7 +215,12 @@ fn objection(
         Mask::Null if !column.nullable => Some("it may not be null".to_owned()),
         Mask::Null => None,
         Mask::Constant(text) => {
-            if !convertible {
+            let number = match column.of {
+                Type::Integer => text.parse::<i128>().is_ok(),
+                Type::Number => text.parse::<f64>().is_ok(),
+                _ => true,
+            };
+            if !convertible || !number {
                 return Some(format!("the constant is no value of {}", column.declared));
             }
             if unique && rows > 1 {
@@ -255,7 +263,8 @@ impl<E: Engine> Work<'_, E> {
         let kept = decision.kept_columns.get(&place).cloned().unwrap_or_default();
         let masks = masks(policy, &table)?;
         let masked = policy.strategies.iter().any(|strategy| {
-            strategy.store == table.id && strategy.action == super::policy::StoreAction::Mask
+            is_named(&strategy.store, &table.id)
+                && strategy.action == super::policy::StoreAction::Mask
         });
         if !masked {
             let names: Vec<&str> = kept.iter().map(String::as_str).collect();

@@ -22,6 +22,8 @@ pub(super) enum Phase {
     Part = 1,
     /// Undecided, or owned by what is; only a query has these.
     Review = 2,
+    /// Another person's, as far as the subject's own rows tell; a part may tell otherwise.
+    Theirs = 3,
 }
 
 /// What becomes of a row in a key table.

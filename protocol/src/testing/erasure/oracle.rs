@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rule {
+pub(super) enum Rule {
     Owns,
     Refers,
     Part,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnDelete {
+pub(super) enum OnDelete {
     NoAction,
     Restrict,
     Cascade,
@@ -19,67 +19,67 @@ pub(crate) enum OnDelete {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Relation {
-    pub(crate) child: usize,
-    pub(crate) parent: usize,
+pub(super) struct Relation {
+    pub(super) child: usize,
+    pub(super) parent: usize,
     /// The place of the referring column among the child's.
-    pub(crate) column: usize,
-    pub(crate) nullable: bool,
-    pub(crate) in_key: bool,
-    pub(crate) whole_key: bool,
-    pub(crate) unique: bool,
-    pub(crate) composite: bool,
-    pub(crate) on_delete: OnDelete,
-    pub(crate) by_hand: Option<Rule>,
+    pub(super) column: usize,
+    pub(super) nullable: bool,
+    pub(super) in_key: bool,
+    pub(super) whole_key: bool,
+    pub(super) unique: bool,
+    pub(super) composite: bool,
+    pub(super) on_delete: OnDelete,
+    pub(super) by_hand: Option<Rule>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Table {
-    pub(crate) name: String,
-    pub(crate) keyless: bool,
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) keyless: bool,
     /// Its columns hold two of the four.
-    pub(crate) looks: bool,
+    pub(super) looks: bool,
     /// It has a column of a person's at all.
-    pub(crate) personal: bool,
+    pub(super) personal: bool,
     /// The policy lists it.
-    pub(crate) listed: bool,
+    pub(super) listed: bool,
     /// A strategy masks its rows.
-    pub(crate) masked: bool,
+    pub(super) masked: bool,
     /// Rows from this day on are kept.
-    pub(crate) kept_since: Option<i64>,
+    pub(super) kept_since: Option<i64>,
     /// By id: the references, and the day.
-    pub(crate) rows: BTreeMap<i64, Row>,
-    pub(crate) columns: usize,
+    pub(super) rows: BTreeMap<i64, Row>,
+    pub(super) columns: usize,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Row {
-    pub(crate) references: Vec<Option<i64>>,
-    pub(crate) day: i64,
-    pub(crate) note: bool,
+pub(super) struct Row {
+    pub(super) references: Vec<Option<i64>>,
+    pub(super) day: i64,
+    pub(super) note: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct World {
-    pub(crate) tables: Vec<Table>,
-    pub(crate) relations: Vec<Relation>,
+pub(super) struct World {
+    pub(super) tables: Vec<Table>,
+    pub(super) relations: Vec<Relation>,
 }
 
 type At = (usize, i64);
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
-pub(crate) struct Verdict {
-    pub(crate) delete: BTreeSet<At>,
-    pub(crate) mask: BTreeSet<At>,
-    pub(crate) keep: BTreeSet<At>,
-    pub(crate) shared: BTreeSet<At>,
-    pub(crate) undecided: BTreeSet<At>,
-    pub(crate) left: BTreeSet<At>,
+pub(super) struct Verdict {
+    pub(super) delete: BTreeSet<At>,
+    pub(super) mask: BTreeSet<At>,
+    pub(super) keep: BTreeSet<At>,
+    pub(super) shared: BTreeSet<At>,
+    pub(super) undecided: BTreeSet<At>,
+    pub(super) left: BTreeSet<At>,
     /// Relation and row.
-    pub(crate) null: BTreeSet<(usize, At)>,
-    pub(crate) blocked: BTreeSet<(usize, At)>,
+    pub(super) null: BTreeSet<(usize, At)>,
+    pub(super) blocked: BTreeSet<(usize, At)>,
     /// What a query shows.
-    pub(crate) shown: BTreeSet<At>,
+    pub(super) shown: BTreeSet<At>,
 }
 
 impl World {
@@ -134,7 +134,7 @@ impl World {
             .collect()
     }
 
-    pub(crate) fn judge(&self, subject: At) -> Verdict {
+    pub(super) fn judge(&self, subject: At) -> Verdict {
         let persons = self.persons(subject.0);
         let rules = self.rules(&persons);
         let looks: Vec<bool> =

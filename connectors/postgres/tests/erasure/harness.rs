@@ -1,0 +1,91 @@
+//! A database of its own for the shared erasure tests.
+
+use std::path::Path;
+
+use connector_postgres::Postgres;
+use protocol::testing::erasure;
+use serde_json::{Value, json};
+
+use crate::common::{self, Server};
+
+pub(crate) struct Database(pub(crate) common::Database);
+
+/// References are not checked, and no trigger runs.
+const UNGUARDED: &str = "SET session_replication_role = replica;";
+
+impl erasure::Database for Database {
+    type Silo = Postgres;
+
+    fn available() -> bool {
+        Server::find().is_some()
+    }
+
+    fn new(sql: &str) -> Database {
+        Database(Server::find().unwrap().database("erasure", &format!("{UNGUARDED} {sql}")))
+    }
+
+    fn chinook(folder: &Path) -> Database {
+        let text = std::fs::read_to_string(folder.join("Chinook_PostgreSql.sql")).unwrap();
+        // Its first statements make and enter a database of a fixed name.
+        let (_, text) = text.split_once("\\c chinook;").unwrap();
+        Database::new(text)
+    }
+
+    fn spelled(name: &str) -> String {
+        let mut spelled = String::new();
+        for (place, c) in name.char_indices() {
+            if c.is_uppercase() && place > 0 {
+                spelled.push('_');
+            }
+            spelled.extend(c.to_lowercase());
+        }
+        spelled
+    }
+
+    fn run(&self, sql: &str) {
+        self.0.run(&format!("{UNGUARDED} {sql}"));
+    }
+
+    fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let rows = self.0.rows(sql).into_iter();
+        rows.map(|row| row.into_iter().map(|value| value.unwrap_or("-".to_owned())).collect())
+            .collect()
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let names = "SELECT relname FROM pg_class WHERE relkind = 'r' \
+                     AND relnamespace = 'public'::regnamespace";
+        self.0.query(names).into_iter().flatten().collect()
+    }
+
+    fn group(&self) -> Option<String> {
+        Some(self.0.group())
+    }
+
+    fn form(&self) -> Value {
+        let mut form = self.0.form();
+        form["evidence_key"] = json!("a key of some length");
+        form["lock_timeout"] = json!(2);
+        form
+    }
+
+    fn keeps(table: &str, id: i64) -> String {
+        format!(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN IF old.id = {id} THEN RETURN NULL; END IF; RETURN old; END';
+             CREATE TRIGGER keeps BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION keep();"
+        )
+    }
+
+    fn keeps_no_more(table: &str) -> String {
+        format!("DROP TRIGGER keeps ON {table}")
+    }
+
+    fn copies(table: &str, into: &str) -> String {
+        format!(
+            "CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN INSERT INTO public.{into} VALUES (old.id); RETURN NULL; END';
+             CREATE TRIGGER copies AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION copy();"
+        )
+    }
+}

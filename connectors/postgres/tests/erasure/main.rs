@@ -1,0 +1,9 @@
+//! Erasure on PostgreSQL: what every database is held to, and what only this one has.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+
+protocol::erasure!(crate::harness::Database, 60);
