@@ -68,6 +68,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;
     let entries = manifest::read(&workspace.root)?;
     let platform = Platform::new(arguments.platform.as_deref())?;
+    platform.check()?;
     let connectors = workspace.chosen_connectors(&arguments.names)?;
     let tag = if arguments.local { Some("local") } else { arguments.tag.as_deref() };
     let folder = workspace.target.join("images");
@@ -88,6 +89,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             let image = plan.image_name()?;
             let archive = folder.join(archive_name(&image, &platform));
             let tag = tag.or(plan.entry.tag.as_deref()).context("an image's entry has a tag")?;
+            let tag = &platform.tag(tag);
             let written =
                 plan.write(&archive, &image, tag, [&base, &top], connector, &platform, &facts)?;
             made.push(Made { name: format!("{image}:{tag}"), archive, written });
@@ -130,6 +132,28 @@ impl Platform {
             other => bail!("there are images for linux/amd64 and linux/arm64, not for {other}"),
         };
         Ok(Platform { architecture, triple: format!("{rust}-unknown-linux-gnu") })
+    }
+
+    /// The tag that is not taken by the same image for this machine.
+    fn tag(&self, tag: &str) -> String {
+        if self.is_this_machine() { tag.to_owned() } else { format!("{tag}-{}", self.architecture) }
+    }
+
+    /// Fails where the toolchain cannot build for the platform, saying what would help.
+    fn check(&self) -> Result<()> {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut ask = Command::new(rustc);
+        let folder =
+            workspace::output(ask.args(["--print=target-libdir", "--target", &self.triple]))?;
+        let folder = String::from_utf8(folder).context("rustc names a folder")?;
+        ensure!(
+            Path::new(folder.trim()).exists(),
+            "the toolchain has no standard library for {0}: `rustup target add {0}` adds it, and a linker \
+             for it is named by CARGO_TARGET_{1}_LINKER",
+            self.triple,
+            self.triple.replace('-', "_").to_uppercase()
+        );
+        Ok(())
     }
 
     fn is_this_machine(&self) -> bool {

@@ -2,10 +2,7 @@
 
 mod images;
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use crate::apt::Apt;
 use crate::{programs, screen};
@@ -70,21 +67,4 @@ pub(crate) fn command(what: What, install: bool) -> Result<()> {
     screen::result(format_args!("{passed} passed, {failed} failed, {skipped} skipped"))?;
     ensure!(failed == 0, "not everybody understands what we make");
     Ok(())
-}
-
-/// Runs a program to its end, and gives what it prints.
-fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let name = PathBuf::from(command.get_program());
-    let output = command.stdin(std::process::Stdio::null()).output();
-    let output = output.with_context(|| format!("starting {}", name.display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed ({}): {}",
-            name.display(),
-            output.status,
-            said.lines().last().unwrap_or_default()
-        );
-    }
-    Ok(output.stdout)
 }

@@ -89,8 +89,9 @@ pub(crate) fn update(workspace: &Workspace, check: bool, from_images: bool) -> R
 /// A manual entry has none.
 fn ask(workspace: &Workspace, entry: &Entry, means: Option<Means>) -> Result<Option<Spec>> {
     let Some(name) = entry.connector() else { return Ok(None) };
+    let image = entry.integration().unwrap_or(name);
     let asked = || match means {
-        Some(means) => run(&mut means.prepare(workspace, name, &["spec".to_owned()], &[])?),
+        Some(means) => run(&mut means.prepare(workspace, image, &["spec".to_owned()], &[])?),
         None => run(Command::new(workspace.binary(workspace.connector(name)?)).arg("spec")),
     };
     asked().with_context(|| format!("the connector {name}")).map(Some)
@@ -246,6 +247,53 @@ mod tests {
         let expected = "before\n<!-- connectors -->\nnew\n<!-- /connectors -->\nafter\n";
         assert_eq!(with_table(readme, "new\n").unwrap(), expected);
         assert!(with_table("no marks\n", "new\n").is_err());
+    }
+
+    /// A Monoid host's entry of the catalogue: these members, of these types.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct MonoidEntry {
+        id: String,
+        name: String,
+        documentation_url: String,
+        docker_image: Option<String>,
+        docker_tag: Option<String>,
+        logo: String,
+        #[serde(default)]
+        manual: bool,
+        spec: Option<Map<String, Value>>,
+    }
+
+    #[test]
+    fn a_monoid_host_loads_the_generated_file() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let text = fs::read_to_string(format!("{root}/{FILE}")).unwrap();
+        let entries: Vec<MonoidEntry> = serde_saphyr::from_str(&text).unwrap();
+        // It replaces entries of its own by id.
+        let ids: std::collections::BTreeSet<&str> =
+            entries.iter().map(|entry| entry.id.as_str()).collect();
+        assert_eq!(ids.len(), entries.len());
+        for entry in entries {
+            let MonoidEntry { name, manual, spec, .. } = &entry;
+            let is_text =
+                |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+            assert_eq!(
+                is_text(&entry.docker_image) && is_text(&entry.docker_tag),
+                !manual,
+                "{name}"
+            );
+            assert!(manual | entry.documentation_url.starts_with("https://"), "{name}");
+            assert!(entry.logo.is_empty() || entry.logo.contains("<svg"), "{name}");
+            assert_eq!(spec.is_some(), !manual, "{name}");
+            // It draws a form from these.
+            let properties = spec.iter().flat_map(|spec| spec["properties"].as_object().unwrap());
+            for (field, property) in properties {
+                assert!(property["type"].is_string(), "{name}: {field}");
+            }
+            let known = manifest::MONOID_IDS.iter().find(|(_, id)| *id == entry.id);
+            let image = entry.docker_image.as_deref().unwrap_or_default();
+            assert!(known.is_none_or(|(known, _)| image.ends_with(known)), "{name}");
+        }
     }
 
     #[test]

@@ -182,6 +182,23 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a program to its end, and gives what it prints; the last line of its complaint is the error.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let name = PathBuf::from(command.get_program());
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("starting {}", name.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{} failed ({}): {}",
+            name.display(),
+            output.status,
+            said.lines().last().unwrap_or_default()
+        );
+    }
+    Ok(output.stdout)
+}
+
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::workspace::run;
+use crate::workspace::output;
 
 /// Engines that can load an image.
 const ENGINES: [&str; 2] = ["docker", "podman"];
@@ -17,10 +17,7 @@ pub(crate) fn engine() -> Option<&'static str> {
 
 /// Loads an image into an engine.
 pub(crate) fn load(engine: &str, archive: &Path) -> Result<()> {
-    run(Command::new(engine)
-        .args(["load", "--quiet", "--input"])
-        .arg(archive)
-        .stdout(Stdio::null()))
+    output(Command::new(engine).args(["load", "--quiet", "--input"]).arg(archive)).map(drop)
 }
 
 /// Pushes an image below a registry, and says under what name.
@@ -34,15 +31,16 @@ pub(super) fn push(archive: &Path, name: &str, registry: &str) -> Result<String>
         if is_local(registry) {
             copy.arg("--dest-tls-verify=false");
         }
-        run(copy
-            .arg(format!("oci-archive:{}", archive.display()))
-            .arg(format!("docker://{reference}")))?;
+        output(
+            copy.arg(format!("oci-archive:{}", archive.display()))
+                .arg(format!("docker://{reference}")),
+        )?;
     } else {
         let engine =
             engine().context("to push takes skopeo, docker or podman, and none of them answers")?;
         load(engine, archive)?;
-        run(Command::new(engine).args(["tag", name, &reference]))?;
-        run(Command::new(engine).args(["push", &reference]))?;
+        output(Command::new(engine).args(["tag", name, &reference]))?;
+        output(Command::new(engine).args(["push", &reference]))?;
     }
     Ok(reference)
 }
@@ -61,6 +59,31 @@ fn answers(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    use crate::image::{self, Image};
+
+    #[test]
+    fn a_registry_that_refuses_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tar");
+        let image = Image {
+            name: "manifold/x",
+            tag: "1",
+            layers: &[&image::base().unwrap()],
+            entrypoint: "/x",
+            user: None,
+            environment: vec![],
+            labels: BTreeMap::new(),
+            architecture: "amd64",
+            created: "1970-01-01T00:00:00Z",
+        };
+        image.write(&path).unwrap();
+        // Nobody listens there.
+        let error = push(&path, "manifold/x:1", "127.0.0.1:1/team").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.lines().count() == 1 && error.len() < 500, "{error}");
+    }
 
     #[test]
     fn only_this_machine_is_local() {

@@ -62,3 +62,22 @@ fn fill(path: &Path, name: &str, architecture: &str, blobs: &[Blob<'_>]) -> Resu
     tar.into_inner()?.flush()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_cannot_be_written_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder in its place, which no file takes.
+        let path = folder.path().join("x.tar");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("old"), "old").unwrap();
+        let blobs = [Blob::of(b"manifest"), Blob::of(b"config")];
+        let error = write(&path, "x:1", "amd64", &blobs).unwrap_err();
+        assert!(format!("{error:#}").contains("x.tar"));
+        assert_eq!(fs::read(path.join("old")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}
