@@ -13,6 +13,9 @@ use crate::testing::view::results;
 /// What a run may take to end on SIGTERM, and what a busy machine may add to it.
 const END: Duration = Duration::from_millis(1000 + 1000);
 
+/// What a busy machine may take to tell a process of a signal.
+const HEARD: Duration = Duration::from_millis(300);
+
 /// A run with more output than this cannot have ended while nobody reads it.
 const UNREAD: usize = 64 * 1024;
 
@@ -207,6 +210,8 @@ pub fn sigterm_ends_a_run_within_a_second_with_whole_lines(setup: &mut Setup) {
     std::thread::sleep(Duration::from_millis(50));
     started.terminate();
     let asked = std::time::Instant::now();
+    // While nobody reads it cannot go on, so it ends for the signal's sake alone.
+    std::thread::sleep(HEARD);
     stdout.extend(started.rest());
     let run = started.end(stdout);
     assert!(asked.elapsed() < END, "{run}: it took {:?} to end", asked.elapsed());
