@@ -199,6 +199,7 @@ macro_rules! erasure {
             a_reference_that_cannot_be_null_can_be_set_to_a_constant
             a_plan_is_refused_once_a_row_was_added_or_swapped_for_another
             a_trigger_that_keeps_a_row_undoes_everything_and_one_that_copies_is_named
+            a_plan_names_each_child_that_has_no_index_for_its_reference
             identifiers_of_several_rows_of_persons_need_an_approved_plan
             rows_that_only_resemble_an_identifier_stay_and_are_told
             without_follow_a_delete_that_would_go_on_into_another_store_is_refused

@@ -361,6 +361,17 @@ impl<E: Engine> Work<'_, E> {
         for (place, edge) in self.graph.edges.clone().into_iter().enumerate() {
             let goes = fates.get(&edge.parent).is_some_and(|fates| fates.delete > 0);
             let whole = fates.get(&edge.child).is_some_and(|f| f.mask == 0 && f.keep == 0);
+            if goes && !edge.indexed {
+                let rows = match self.table(edge.child).rows {
+                    Some(rows) => format!("about {rows}"),
+                    None => "all its".to_owned(),
+                };
+                decision.warnings.push(format!(
+                    "{} has no index: {rows} rows are scanned to find what refers to {}",
+                    edge.name(&self.catalog),
+                    self.store(edge.parent)
+                ));
+            }
             // What such a relation leads to was all taken.
             let complete = follow && whole && self.is_certain(place, &edge);
             if !goes || (edge.rule == Rule::Owns && complete) {
@@ -380,17 +391,6 @@ impl<E: Engine> Work<'_, E> {
         decision: &mut Decision,
     ) -> Result<()> {
         let child = edge.child;
-        if !edge.indexed {
-            let rows = match self.table(child).rows {
-                Some(rows) => format!("about {rows}"),
-                None => "all its".to_owned(),
-            };
-            decision.warnings.push(format!(
-                "{} has no index: {rows} rows are scanned to find what refers to {}",
-                edge.name(&self.catalog),
-                self.store(edge.parent)
-            ));
-        }
         let mut rows = self.staying_rows(edge)?;
         let waiting = candidate_table(child);
         if self.has_made(&waiting) {

@@ -598,6 +598,15 @@ pub fn a_trigger_that_keeps_a_row_undoes_everything_and_one_that_copies_is_named
     assert_eq!(database.count("SELECT count(*) FROM graveyard"), 3);
 }
 
+pub fn a_plan_names_each_child_that_has_no_index_for_its_reference<D: Database>() {
+    let database = D::new(SHOP);
+    assert!(database.plan(&ada(&database)).unwrap().warnings.is_empty());
+    database.run("DROP INDEX orders_customer");
+    let warnings = database.plan(&ada(&database)).unwrap().warnings;
+    let named = |warning: &String| warning.contains("orders(customer_id) has no index");
+    assert!(warnings.len() == 1 && warnings.iter().any(named), "{warnings:?}");
+}
+
 pub fn identifiers_of_several_rows_of_persons_need_an_approved_plan<D: Database>() {
     let database = D::new(SHOP);
     database.run("INSERT INTO customer VALUES (3, 'Ada', 'ada@x.org')");
