@@ -142,6 +142,32 @@ pub struct Frame {
     pub before: Vec<u8>,
     /// Everything after its `}`, line end included.
     pub after: Vec<u8>,
+    /// A number that each record bears, where the protocol tells records without a key apart so.
+    pub numbered: Option<Numbered>,
+}
+
+/// A last member of each record that holds a number of its own.
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    /// Everything from the member's name up to the number.
+    pub before: &'static [u8],
+    /// Everything from the number to the end of the record, its `}` included.
+    pub after: &'static [u8],
+    /// The number of the last record.
+    pub last: Arc<AtomicU64>,
+}
+
+impl Numbered {
+    /// Puts the next number into the record at the end of `buffer`.
+    fn put(&self, buffer: &mut Vec<u8>, spelling: Spelling) {
+        buffer.pop();
+        if buffer.last() != Some(&b'{') {
+            buffer.push(b',');
+        }
+        buffer.extend_from_slice(self.before);
+        Json::new(buffer, spelling).integer(1 + self.last.fetch_add(1, Ordering::Relaxed));
+        buffer.extend_from_slice(self.after);
+    }
 }
 
 /// What a protocol makes of a run's records, states and progress.
@@ -176,7 +202,7 @@ impl Form for Native {
             json.text(group);
         }
         json.raw(br#","record_type":"RECORD","data":"#);
-        Frame { before, after: b"}}\n".to_vec() }
+        Frame { before, after: b"}}\n".to_vec(), numbered: None }
     }
 
     fn spelling(&self) -> Spelling {
@@ -357,6 +383,9 @@ impl Output {
                 self.buffer.truncate(start);
                 return Err(error);
             }
+        }
+        if let Some(numbered) = &self.frame.numbered {
+            numbered.put(&mut self.buffer, self.spelling);
         }
         self.buffer.extend_from_slice(&self.frame.after);
         self.unseen += 1;

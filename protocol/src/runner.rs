@@ -224,7 +224,8 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
         }
         Command::Write(arguments) => {
             let silo = open::<S>(&arguments.common, Access::Write).await?;
-            let how = silo::WriteOptions { mode: arguments.mode, columns: arguments.columns };
+            let mut how = silo::WriteOptions::of(arguments.mode);
+            how.columns = arguments.columns;
             writing::write(&silo, &how, std::io::stdin().lock(), sink).await
         }
     }

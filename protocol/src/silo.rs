@@ -3,6 +3,7 @@
 //! `Silo` and `Store` are required; every further ability is a trait of its own, and a capability
 //! *is* the reference to its implementation, so it cannot be claimed and missing.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use anyhow::Result;
@@ -533,12 +534,40 @@ pub trait Write: Send + Sync {
 }
 
 /// How records are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteOptions {
     /// What happens to records that are there already.
     pub mode: WriteMode,
+    /// The stores that have a mode of their own.
+    pub modes: HashMap<StoreId, WriteMode>,
+    /// The stores whose old records are gone when the run has succeeded, whatever their mode.
+    pub emptied: HashSet<StoreId>,
     /// What happens to properties that the store has no place for.
     pub columns: UnknownColumns,
+}
+
+impl WriteOptions {
+    /// The same mode for all stores, and columns as they come.
+    pub fn of(mode: WriteMode) -> WriteOptions {
+        let columns = UnknownColumns::Add;
+        WriteOptions { mode, modes: HashMap::new(), emptied: HashSet::new(), columns }
+    }
+
+    /// What happens to the records that a store has already.
+    pub fn mode_of(&self, store: &StoreId) -> WriteMode {
+        self.modes.get(store).copied().unwrap_or(self.mode)
+    }
+
+    /// Whether a store's old records are gone when the run has succeeded.
+    pub fn empties(&self, store: &StoreId) -> bool {
+        self.mode_of(store) == WriteMode::Replace || self.emptied.contains(store)
+    }
+
+    /// Whether any store's old records must be seen until the run has succeeded.
+    pub fn replaces(&self) -> bool {
+        let mut modes = self.modes.values().chain([&self.mode]);
+        !self.emptied.is_empty() || modes.any(|mode| *mode == WriteMode::Replace)
+    }
 }
 
 /// What happens to records that are there already.

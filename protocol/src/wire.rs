@@ -2,7 +2,8 @@
 //! user already has.
 //!
 //! A wire is chosen by `--wire NAME` before the command, else by the name the binary is called by
-//! (`source-x`, `destination-x`, `tap-x`, `target-x`), else by `MANIFOLD_WIRE`. Where it was not
+//! (`source-x`, `destination-x`, `tap-x`, `target-x`, `capture-x`, `materialize-x`), else by
+//! `MANIFOLD_WIRE`. Where it was not
 //! asked for by `--wire`, a command that only the native protocol has is still the native one:
 //! finding and erasing a person has no form in these protocols.
 //!
@@ -10,6 +11,7 @@
 //! | --- | --- | --- |
 //! | Airbyte | stream `orders` in the namespace `public` | a state for each stream |
 //! | Singer | stream `public-orders` | a bookmark for each stream |
+//! | Flow | binding `public/orders` | a part of the state for each binding |
 //!
 //! The database is named as well where the silo reads several.
 //!
@@ -19,8 +21,10 @@
 //! bytes of another [`Frame`](crate::output::Frame), so a wire costs nothing per record.
 
 mod airbyte;
+mod flow;
 mod names;
 mod singer;
+mod streams;
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
@@ -41,8 +45,9 @@ pub(crate) const VARIABLE: &str = "MANIFOLD_WIRE";
 /// What the help says of wires.
 pub(crate) const HELP: &str = "\
 Before the command, --wire NAME speaks another protocol, which has a --help of its own:
-airbyte-source, airbyte-destination, singer-tap, singer-target. A link to this program named
-source-…, destination-…, tap-… or target-… does the same, and so does MANIFOLD_WIRE.";
+airbyte-source, airbyte-destination, singer-tap, singer-target, flow-capture, flow-materialize.
+A link to this program named source-…, destination-…, tap-…, target-…, capture-… or materialize-…
+does the same, and so does MANIFOLD_WIRE.";
 
 /// One side of a foreign protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +60,20 @@ pub(crate) enum Wire {
     SingerTap,
     /// Singer's target.
     SingerTarget,
+    /// Flow's capture.
+    FlowCapture,
+    /// Flow's materialization.
+    FlowMaterialize,
 }
 
 /// Each wire with its name, and the word that begins the name of a link and of an image.
-const WIRES: [(Wire, &str, &str); 4] = [
+const WIRES: [(Wire, &str, &str); 6] = [
     (Wire::AirbyteSource, "airbyte-source", "source"),
     (Wire::AirbyteDestination, "airbyte-destination", "destination"),
     (Wire::SingerTap, "singer-tap", "tap"),
     (Wire::SingerTarget, "singer-target", "target"),
+    (Wire::FlowCapture, "flow-capture", "capture"),
+    (Wire::FlowMaterialize, "flow-materialize", "materialize"),
 ];
 
 impl Wire {
@@ -91,7 +102,9 @@ impl Wire {
         match self {
             Wire::AirbyteSource => ["spec", "check", "discover", "read"].contains(&command),
             Wire::AirbyteDestination => ["spec", "check", "write"].contains(&command),
-            Wire::SingerTap | Wire::SingerTarget => false,
+            Wire::SingerTap | Wire::SingerTarget | Wire::FlowCapture | Wire::FlowMaterialize => {
+                false
+            }
         }
     }
 }
@@ -133,6 +146,8 @@ pub(crate) fn serve<S: Silo>(wire: Wire, words: Vec<OsString>) -> ExitCode {
         Wire::AirbyteDestination => airbyte::destination::serve::<S>(&words),
         Wire::SingerTarget => singer::target::serve::<S>(&words),
         Wire::SingerTap => singer::tap::serve::<S>(&words),
+        Wire::FlowCapture => flow::capture::serve::<S>(&words),
+        Wire::FlowMaterialize => flow::materialize::serve::<S>(&words),
     }
 }
 
@@ -168,6 +183,28 @@ fn form<S: Silo>() -> Value {
 
 /// Whether all databases of a server are read, where a connector can.
 const SCAN_ALL: &str = "scan_all";
+
+/// The time as RFC 3339 in UTC, to the millisecond.
+fn timestamp() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Days since 1970-01-01 to a date, by eras of 400 years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!(
+        "{:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}.{:03}Z",
+        era * 400 + year + carry,
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        since.subsec_millis()
+    )
+}
 
 /// Milliseconds since 1970.
 fn now() -> u64 {

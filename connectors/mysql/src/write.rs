@@ -23,7 +23,13 @@ impl Write for MySql {
     async fn begin(&self, how: &WriteOptions) -> Result<Box<dyn Writing + '_>> {
         let mut client = self.config.connect(Access::Write)?;
         client.run(BEGIN)?;
-        Ok(Box::new(Run { silo: self, client, definer: None, how: *how, targets: HashMap::new() }))
+        Ok(Box::new(Run {
+            silo: self,
+            client,
+            definer: None,
+            how: how.clone(),
+            targets: HashMap::new(),
+        }))
     }
 }
 
@@ -69,7 +75,7 @@ impl Writing for Run<'_> {
     }
 
     async fn commit(&mut self) -> Result<bool> {
-        if self.how.mode == WriteMode::Replace {
+        if self.how.replaces() {
             // Until the end the old rows are what others see.
             return Ok(false);
         }
@@ -215,14 +221,14 @@ impl Run<'_> {
             ))
             .into());
         }
-        if self.how.mode != WriteMode::Replace {
+        if !self.how.replaces() {
             // A table that this transaction has written to cannot be altered beside it.
             self.execute("COMMIT")?;
             self.execute(BEGIN)?;
         } else if self.targets.contains_key(id) {
             return Err(Fault::config(format!(
-                "{id}: `{name}` comes after the table was emptied, and adding a column would make \
-                 that final: name it in the first SCHEMA message"
+                "{id}: `{name}` comes after tables were emptied, and adding a column would make that \
+                 final: name it in the first SCHEMA message"
             ))
             .into());
         }
@@ -243,7 +249,7 @@ impl Run<'_> {
             ))
         })?;
         let key = if key.is_empty() { table.key.clone() } else { key };
-        if self.how.mode == WriteMode::Upsert
+        if self.how.mode_of(id) == WriteMode::Upsert
             && (key.is_empty() || !table.enforced().any(|names| alike(names, &key)))
         {
             return Err(Fault::config(format!(
@@ -252,7 +258,7 @@ impl Run<'_> {
             ))
             .into());
         }
-        if self.how.mode == WriteMode::Replace && !self.targets.contains_key(id) {
+        if self.how.empties(id) && !self.targets.contains_key(id) {
             let text = format!("DELETE FROM {}", MYSQL.path(&table.path));
             self.client.run(&text).with_context(|| format!("emptying {id}"))?;
         }
@@ -340,10 +346,10 @@ impl Run<'_> {
         let Batch { records, values, .. } = std::mem::take(batch);
         let target = self.targets.get_mut(id).context("the target was made before")?;
         let client = &mut self.client;
-        let written = if self.how.mode == WriteMode::Upsert && !target.settles_by_key() {
+        let written = if self.how.mode_of(id) == WriteMode::Upsert && !target.settles_by_key() {
             target.upsert_each(client, &values)
         } else {
-            target.insert(client, records, &values, self.how.mode)
+            target.insert(client, records, &values, self.how.mode_of(id))
         };
         written.with_context(|| format!("writing to {id}"))
     }

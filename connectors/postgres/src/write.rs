@@ -40,7 +40,7 @@ impl Write for Postgres {
     async fn begin(&self, how: &WriteOptions) -> Result<Box<dyn Writing + '_>> {
         Ok(Box::new(Run {
             settings: Arc::clone(&self.settings),
-            how: *how,
+            how: how.clone(),
             databases: HashMap::new(),
             targets: HashMap::new(),
         }))
@@ -132,7 +132,7 @@ impl Writing for Run {
     }
 
     async fn commit(&mut self) -> Result<bool> {
-        if self.how.mode == WriteMode::Replace {
+        if self.how.replaces() {
             // Until the end the old rows are what others see.
             return Ok(false);
         }
@@ -277,7 +277,7 @@ impl Run {
             );
         }
         let key = if key.is_empty() { table.key.clone() } else { key };
-        if self.how.mode == WriteMode::Upsert {
+        if self.how.mode_of(id) == WriteMode::Upsert {
             let same = |names: &[String]| {
                 names.len() == key.len() && names.iter().all(|name| key.contains(name))
             };
@@ -289,7 +289,7 @@ impl Run {
                 .into());
             }
         }
-        if self.how.mode == WriteMode::Replace && !self.targets.contains_key(id) {
+        if self.how.empties(id) && !self.targets.contains_key(id) {
             // Not TRUNCATE, which others see before the commit, as an empty table.
             let text = format!("DELETE FROM {}", POSTGRES.path(&table.path));
             self.execute(id, &text, "emptying").await?;
@@ -337,7 +337,7 @@ impl Run {
         let path = POSTGRES.path(&target.table.path);
         let names = POSTGRES.names(first.0.iter().map(|(name, _)| &**name));
         // Money is read by the server's own customs, and a decimal is not.
-        let staged = self.how.mode == WriteMode::Upsert
+        let staged = self.how.mode_of(id) == WriteMode::Upsert
             || columns.iter().any(|(_, way)| way.resolved.ask == Ask::Numeric);
         let into = match staged {
             false => path.clone(),
@@ -393,7 +393,7 @@ impl Run {
         }
         sink.as_mut().finish().await.map_err(failed)?;
         if staged {
-            let text = merge(target, &path, &columns, self.how.mode);
+            let text = merge(target, &path, &columns, self.how.mode_of(id));
             client.batch_execute(&text).await.map_err(failed)?;
         }
         Ok(())

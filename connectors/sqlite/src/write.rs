@@ -24,7 +24,7 @@ impl Write for Sqlite {
         let connection = connection::open(&self.config, Access::Write)?;
         let explain = |error: rusqlite::Error| connection::explain(&self.config, error.into());
         connection.execute_batch("BEGIN IMMEDIATE").map_err(explain)?;
-        Ok(Box::new(Run { silo: self, connection, how: *how, targets: HashMap::new() }))
+        Ok(Box::new(Run { silo: self, connection, how: how.clone(), targets: HashMap::new() }))
     }
 }
 
@@ -58,7 +58,7 @@ impl Writing for Run<'_> {
     }
 
     async fn commit(&mut self) -> Result<bool> {
-        if self.how.mode == WriteMode::Replace {
+        if self.how.replaces() {
             // Until the end the old rows are what others see.
             return Ok(false);
         }
@@ -177,7 +177,7 @@ impl Run<'_> {
             ))
         })?;
         let key = if key.is_empty() { table.key.clone() } else { key };
-        if self.how.mode == WriteMode::Upsert {
+        if self.how.mode_of(id) == WriteMode::Upsert {
             let same = |names: &[String]| {
                 names.len() == key.len() && names.iter().all(|name| key.contains(name))
             };
@@ -189,7 +189,7 @@ impl Run<'_> {
                 .into());
             }
         }
-        if self.how.mode == WriteMode::Replace && !self.targets.contains_key(id) {
+        if self.how.empties(id) && !self.targets.contains_key(id) {
             let text = format!("DELETE FROM {}", SQLITE.path(&table.path));
             self.connection.execute_batch(&text).with_context(|| format!("emptying {id}"))?;
         }
@@ -210,7 +210,7 @@ impl Run<'_> {
             let target = self.targets.get_mut(id).context("the target was made above")?;
             let names = members.0.iter().map(|(name, _)| name);
             if target.insert.is_empty() || !target.columns.iter().eq(names) {
-                target.choose(&members, self.how.mode);
+                target.choose(&members, self.how.mode_of(id));
             }
             let values = members
                 .0

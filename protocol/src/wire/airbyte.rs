@@ -67,6 +67,12 @@ struct ConfiguredStream {
     sync_mode: SyncMode,
     #[serde(default)]
     destination_sync_mode: Option<DestinationSyncMode>,
+    /// Which of several full sets of records this run brings, where the platform counts them.
+    #[serde(default)]
+    generation_id: Option<i64>,
+    /// The oldest set that is to be kept.
+    #[serde(default)]
+    minimum_generation_id: Option<i64>,
     #[serde(default)]
     cursor_field: Option<Vec<String>>,
     #[serde(default)]

@@ -43,6 +43,13 @@ impl Names {
         }
     }
 
+    /// The store of a name in a namespace: one of `ids`, or a new one.
+    pub(super) fn target(&self, ids: &[StoreId], namespace: Option<&str>, name: &str) -> StoreId {
+        let known = ids.iter().find(|id| id.name == name && self.namespace(id) == namespace);
+        let new = || StoreId::new(namespace.map(str::to_owned), name);
+        known.cloned().unwrap_or_else(new)
+    }
+
     /// The store's own name, or the joined one where another store has the same.
     pub(super) fn apart(&self, id: &StoreId) -> String {
         match self.counts.get(&id.name) {

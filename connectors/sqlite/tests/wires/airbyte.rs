@@ -340,6 +340,46 @@ fn a_destination_writes_in_each_mode_and_prints_states_as_they_came() {
 }
 
 #[test]
+fn each_stream_has_its_own_mode_and_a_refresh_drops_older_generations_at_the_end() {
+    let old = "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT);
+        INSERT INTO orders VALUES (1, 'old'), (2, 'old');
+        CREATE TABLE visits (page TEXT);
+        INSERT INTO visits VALUES ('old');";
+    let catalog = |minimum: u32| {
+        let stream = |name: &str, mode: &str, minimum: u32| {
+            json!({"stream": {"name": name, "json_schema": {"properties": {}}},
+                "sync_mode": "incremental", "destination_sync_mode": mode, "generation_id": 4,
+                "minimum_generation_id": minimum, "sync_id": 9})
+        };
+        let mut orders = stream("orders", "append_dedup", minimum);
+        orders["primary_key"] = json!([["id"]]);
+        json!({"streams": [orders, stream("visits", "append", 0)]}).to_string()
+    };
+    let visit =
+        r#"{"type":"RECORD","record":{"stream":"visits","data":{"page":"new"},"emitted_at":0}}"#;
+    let input = format!("{MESSAGES}{}{visit}\n", MESSAGES.replace("\"new\"", "\"newer\""));
+    for (minimum, expected) in [(0, 3), (4, 2)] {
+        let bench = Bench::new("destination-sqlite", old);
+        bench.file("catalog.json", &catalog(minimum));
+        let write = "write --config config.json --catalog catalog.json";
+        // A run that fails leaves the older generation as it was.
+        let failed = bench.run_with(write, &format!("{input}nonsense\n"));
+        assert_eq!(failed.status, Some(1));
+        if minimum > 0 {
+            assert_eq!(of_type(&failed, "STATE").count(), 0, "nothing is committed before the end");
+            assert_eq!(orders(&bench)[0], (1, Some("old".to_owned())));
+        }
+        let ended = bench.run_with(write, &input);
+        assert_eq!(ended.status, Some(0), "{}", ended.text);
+        let rows = orders(&bench);
+        assert_eq!((rows.len(), &rows[0]), (expected, &(1, Some("newer".to_owned()))));
+        let count = "SELECT count(*) FROM visits WHERE page = 'old'";
+        let kept: i64 = bench.open().query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 1, "the other stream is appended to");
+    }
+}
+
+#[test]
 fn nothing_is_acknowledged_that_is_not_committed() {
     let bench = Bench::new("destination-sqlite", "");
     bench.file("catalog.json", &CATALOG.replace("MODE", "overwrite"));

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod airbyte;
+mod flow;
+mod flow_client;
 mod program;
 mod singer;

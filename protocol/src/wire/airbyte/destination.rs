@@ -1,9 +1,10 @@
 //! Airbyte's destination: `spec`, `check` and `write`.
 //!
-//! How records are taken is one choice for a run: `append`, `append_dedup` (by the stream's key) or
-//! `overwrite`, of which the last shows its records when the run has succeeded. A catalog that mixes
-//! them is refused. States are printed as they came, once what was before them is committed.
-//! Generations are not kept apart in what is written: only `overwrite` drops older records.
+//! How records are taken is a choice for each stream: `append`, `append_dedup` (by the stream's key)
+//! or `overwrite`. States are printed as they came, once what was before them is committed. Where
+//! the platform wants no older generation (its minimum is the one it sends, or the stream is
+//! overwritten) the older records go when the run has succeeded, and until then nothing is committed.
+//! No columns are added for generations and syncs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,13 +18,13 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Configured, Descriptor, DestinationSyncMode, schema};
+use super::{Configured, ConfiguredStream, Descriptor, DestinationSyncMode, schema};
 use crate::fault::Fault;
 use crate::message::{Details, SchemaEntry};
 use crate::output::{Sink, line};
 use crate::runner::configuration;
 use crate::runner::writing::{self, Intake, Item, parsed};
-use crate::silo::{Access, Kind, Silo, StoreId, UnknownColumns, WriteMode, WriteOptions};
+use crate::silo::{Access, Kind, Silo, StoreId, WriteMode, WriteOptions};
 use crate::wire;
 use crate::wire::names::Names;
 
@@ -96,11 +97,17 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
         }
         Command::Write(arguments) => {
             let catalog = super::catalog(&arguments.catalog)?;
-            let how = WriteOptions { mode: mode(&catalog)?, columns: UnknownColumns::Add };
             let config = configuration::read(&arguments.common.config, false)?;
             super::hand_on_changes(&config, sink);
             let silo = S::connect(wire::configuration::<S>(config)?, Access::Write).await?;
             let targets = targets(&silo, &catalog).await?;
+            let mut how = WriteOptions::of(WriteMode::Append);
+            for (stream, id) in catalog.streams.iter().zip(&targets) {
+                how.modes.insert(id.clone(), mode(stream)?);
+                if stream.drops_older() {
+                    how.emptied.insert(id.clone());
+                }
+            }
             let schemas: Vec<SchemaEntry> = catalog
                 .streams
                 .iter()
@@ -116,34 +123,28 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// The one mode of all streams.
-fn mode(catalog: &Configured) -> Result<WriteMode> {
-    let mut modes = Vec::new();
-    for stream in &catalog.streams {
-        let mode = match stream.destination_sync_mode {
-            None | Some(DestinationSyncMode::Append) => WriteMode::Append,
-            Some(DestinationSyncMode::AppendDedup) => WriteMode::Upsert,
-            Some(DestinationSyncMode::Overwrite | DestinationSyncMode::OverwriteDedup) => {
-                WriteMode::Replace
-            }
-            Some(DestinationSyncMode::Update | DestinationSyncMode::SoftDelete) => {
-                let name = &stream.stream.descriptor.name;
-                return Err(Fault::config(format!(
-                    "stream {name}: choose append, append_dedup or overwrite"
-                ))
-                .into());
-            }
-        };
-        modes.push(mode);
+/// How the records of a stream are taken.
+fn mode(stream: &ConfiguredStream) -> Result<WriteMode> {
+    use DestinationSyncMode::{Append, AppendDedup, Overwrite, OverwriteDedup, SoftDelete, Update};
+    match stream.destination_sync_mode {
+        None | Some(Append) => Ok(WriteMode::Append),
+        Some(AppendDedup | OverwriteDedup) => Ok(WriteMode::Upsert),
+        Some(Overwrite) => Ok(WriteMode::Replace),
+        Some(Update | SoftDelete) => {
+            let name = &stream.stream.descriptor.name;
+            let why = format!("stream {name}: choose append, append_dedup or overwrite");
+            Err(Fault::config(why).into())
+        }
     }
-    match modes.as_slice() {
-        [] => Ok(WriteMode::Append),
-        [first, rest @ ..] if rest.iter().all(|mode| mode == first) => Ok(*first),
-        _ => Err(Fault::config(
-            "the streams of one connection must all be appended, all be appended and deduplicated, \
-             or all be overwritten: make a connection for each",
-        )
-        .into()),
+}
+
+impl ConfiguredStream {
+    /// Whether what was written before is gone when the run has succeeded: where everything is
+    /// overwritten, and where the platform wants no older generation than the one it sends.
+    fn drops_older(&self) -> bool {
+        let refreshed = self.minimum_generation_id.filter(|oldest| *oldest > 0);
+        self.destination_sync_mode == Some(DestinationSyncMode::OverwriteDedup)
+            || (refreshed.is_some() && refreshed == self.generation_id)
     }
 }
 
@@ -151,18 +152,14 @@ fn mode(catalog: &Configured) -> Result<WriteMode> {
 async fn targets<S: Silo>(silo: &S, catalog: &Configured) -> Result<Vec<StoreId>> {
     let ids: Vec<StoreId> = silo.stores().await?.iter().map(|store| store.id()).collect();
     let names = Names::of(&ids);
-    let target = |wanted: &Descriptor| {
-        let known = ids.iter().find(|id| {
-            id.name == wanted.name && names.namespace(id) == wanted.namespace.as_deref()
-        });
-        let new = || StoreId::new(wanted.namespace.clone(), wanted.name.clone());
-        known.cloned().unwrap_or_else(new)
+    let target = |Descriptor { name, namespace }: Descriptor| {
+        names.target(&ids, namespace.as_deref(), &name)
     };
-    Ok(catalog.streams.iter().map(|stream| target(&stream.stream.descriptor.cleaned())).collect())
+    Ok(catalog.streams.iter().map(|stream| target(stream.stream.descriptor.cleaned())).collect())
 }
 
 /// What the records of a stream look like, as a writer wants it.
-fn entry(stream: &super::ConfiguredStream, id: &StoreId) -> SchemaEntry {
+fn entry(stream: &ConfiguredStream, id: &StoreId) -> SchemaEntry {
     let key = stream.primary_key.iter().flatten().filter_map(|path| path.first().cloned());
     SchemaEntry {
         name: id.name.clone(),
@@ -223,20 +220,30 @@ impl Intake for Lines {
 mod tests {
     use super::*;
 
-    fn of(modes: &[&str]) -> Result<WriteMode, String> {
-        let streams = modes.iter().map(|mode| {
-            json!({"stream": {"name": "s"}, "sync_mode": "full_refresh", "destination_sync_mode": mode})
-        });
-        let catalog = json!({"streams": streams.collect::<Vec<serde_json::Value>>()});
-        mode(&serde_json::from_value(catalog).unwrap()).map_err(|error| error.to_string())
+    fn stream(value: serde_json::Value) -> ConfiguredStream {
+        let mut stream = json!({"stream": {"name": "s"}, "sync_mode": "full_refresh"});
+        stream.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        serde_json::from_value(stream).unwrap()
     }
 
     #[test]
-    fn a_run_has_one_mode() {
-        assert_eq!(of(&[]), Ok(WriteMode::Append));
-        assert_eq!(of(&["append_dedup", "append_dedup"]), Ok(WriteMode::Upsert));
-        assert_eq!(of(&["overwrite"]), Ok(WriteMode::Replace));
-        assert!(of(&["append", "overwrite"]).unwrap_err().contains("make a connection for each"));
-        assert!(of(&["soft_delete"]).unwrap_err().starts_with("stream s: "));
+    fn older_generations_go_where_the_platform_wants_none() {
+        let of = |mode: &str, generation: i64, minimum: i64| {
+            let stream = stream(json!({"destination_sync_mode": mode, "generation_id": generation,
+                "minimum_generation_id": minimum, "sync_id": 7}));
+            (mode_of(&stream), stream.drops_older())
+        };
+        fn mode_of(stream: &ConfiguredStream) -> WriteMode {
+            mode(stream).unwrap()
+        }
+        assert_eq!(of("append_dedup", 3, 0), (WriteMode::Upsert, false), "a sync like the last");
+        assert_eq!(of("append_dedup", 4, 4), (WriteMode::Upsert, true), "a refresh");
+        assert_eq!(of("append", 4, 4), (WriteMode::Append, true));
+        assert_eq!(of("append", 0, 0), (WriteMode::Append, false));
+        assert_eq!(of("overwrite_dedup", 0, 0), (WriteMode::Upsert, true));
+        let null = stream(json!({"generation_id": null, "minimum_generation_id": null}));
+        assert_eq!((mode_of(&null), null.drops_older()), (WriteMode::Append, false));
+        let refused = mode(&stream(json!({"destination_sync_mode": "soft_delete"})));
+        assert!(refused.unwrap_err().to_string().starts_with("stream s: "));
     }
 }

@@ -18,8 +18,9 @@ use crate::log;
 use crate::message::{ChosenStore, Progress};
 use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
 use crate::runner::{configuration, input, reading};
-use crate::silo::{Access, Cursor, Schema, Silo, Store, StoreId};
+use crate::silo::{Access, Cursor, Silo, Store, StoreId};
 use crate::wire::names::Names;
+use crate::wire::streams::{Found, Streams};
 use crate::wire::{self, now};
 
 /// After how many records of a stream a STATE is printed.
@@ -101,8 +102,8 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
         }
         Command::Discover(common) => {
             let silo = open::<S>(&common, sink).await?;
-            let streams: Vec<Value> =
-                Streams::of(&silo).await?.found.iter().map(Found::entry).collect();
+            let Streams { names, found, .. } = Streams::of(&silo).await?;
+            let streams: Vec<Value> = found.iter().map(|found| entry(&names, found)).collect();
             let catalog = json!({"type": "CATALOG", "catalog": {"streams": streams}});
             sink.write(&line(&catalog)?)?;
         }
@@ -125,106 +126,59 @@ async fn open<S: Silo>(common: &Common, sink: &Arc<Sink>) -> Result<S> {
     S::connect(wire::configuration::<S>(config)?, Access::Read).await
 }
 
-/// The streams of a silo.
-struct Streams<'s> {
-    stores: Vec<Box<dyn Store + 's>>,
-    found: Vec<Found>,
+/// A stream as the catalog has it: with a name of its own, whether or not the reader heeds
+/// namespaces.
+fn descriptor(names: &Names, id: &StoreId) -> Descriptor {
+    Descriptor { name: names.apart(id), namespace: names.namespace(id).map(str::to_owned) }
 }
 
-/// One of them.
-struct Found {
-    id: StoreId,
-    /// As the catalog has it: with a name of its own, whether or not the reader heeds namespaces.
-    descriptor: Descriptor,
-    schema: Schema,
-    reads: bool,
+/// The stream that a catalog means: by the name we gave it; by its store's own, which it had while
+/// no other store was called the same; or by name alone, where the namespace is lost.
+fn find<'f>(streams: &'f Streams<'_>, wanted: &Descriptor) -> Option<&'f Found> {
+    let ours = |found: &&Found| descriptor(&streams.names, &found.id);
+    let given = streams.found.iter().find(|found| ours(found) == *wanted);
+    given.or_else(|| streams.named(wanted.namespace.as_deref(), &wanted.name)).or_else(|| {
+        let mut named = streams.found.iter().filter(|found| ours(found).name == wanted.name);
+        named.next().filter(|_| wanted.namespace.is_none() && named.next().is_none())
+    })
 }
 
-impl<'s> Streams<'s> {
-    /// All streams; a store without a schema is said and left out.
-    async fn of<S: Silo>(silo: &'s S) -> Result<Streams<'s>> {
-        let stores = silo.stores().await?;
-        let ids: Vec<StoreId> = stores.iter().map(|store| store.id()).collect();
-        let names = Names::of(&ids);
-        let mut found = Vec::new();
-        for (store, id) in stores.iter().zip(ids) {
-            match store.schema().await {
-                Ok(schema) => found.push(Found {
-                    descriptor: Descriptor {
-                        name: names.apart(&id),
-                        namespace: names.namespace(&id).map(str::to_owned),
-                    },
-                    schema,
-                    reads: store.capabilities().read.is_some(),
-                    id,
-                }),
-                Err(error) => reading::say(&id, error)?,
-            }
+/// The entry of the catalog.
+fn entry(names: &Names, found: &Found) -> Value {
+    let mut entry = json!(descriptor(names, &found.id));
+    entry["json_schema"] = schema::stream(&found.schema.json_schema);
+    entry["supported_sync_modes"] = match found.resumes() {
+        true => json!(["full_refresh", "incremental"]),
+        false => json!(["full_refresh"]),
+    };
+    let key: Vec<[&String; 1]> = found.schema.key.iter().map(|name| [name]).collect();
+    if !key.is_empty() {
+        entry["source_defined_primary_key"] = json!(key);
+    }
+    if found.resumes() {
+        // A default cursor beside a key makes clients replace what they have.
+        entry["source_defined_cursor"] = (!key.is_empty()).into();
+        match (key.is_empty(), found.schema.cursors.first()) {
+            (true, Some(cursor)) => entry["default_cursor_field"] = json!([cursor]),
+            _ => entry["is_resumable"] = Value::Bool(true),
         }
-        Ok(Streams { stores, found })
     }
-
-    /// The stream that a catalog means: by the name we gave it; by its store's own, which it had
-    /// while no other store was called the same; or by name alone, where the namespace is lost.
-    fn find(&self, wanted: &Descriptor) -> Option<&Found> {
-        let same = |found: &&Found| found.descriptor.namespace == wanted.namespace;
-        let named = |found: &&Found| found.descriptor.name == wanted.name;
-        let own = |found: &&Found| found.id.name == wanted.name;
-        let all = || self.found.iter();
-        let only = || {
-            let mut found = all().filter(named);
-            found.next().filter(|_| wanted.namespace.is_none() && found.next().is_none())
-        };
-        all()
-            .find(|found| same(found) && named(found))
-            .or_else(|| all().find(|found| same(found) && own(found)))
-            .or_else(only)
-    }
+    entry
 }
 
-impl Found {
-    /// How the stream can be told where to go on, if it can.
-    fn resumes(&self) -> bool {
-        self.reads && !(self.schema.key.is_empty() && self.schema.cursors.is_empty())
+/// The property to go by: that of the state, so that a read goes on as it began; for a stream
+/// without a key the user's; else the likeliest.
+/// A read of everything goes the store's own way.
+fn cursor(found: &Found, wanted: &ConfiguredStream, state: Option<&StreamState>) -> Option<String> {
+    if wanted.sync_mode == SyncMode::FullRefresh {
+        return None;
     }
-
-    /// The entry of the catalog.
-    fn entry(&self) -> Value {
-        let mut entry = json!(self.descriptor);
-        entry["json_schema"] = schema::stream(&self.schema.json_schema);
-        entry["supported_sync_modes"] = match self.resumes() {
-            true => json!(["full_refresh", "incremental"]),
-            false => json!(["full_refresh"]),
-        };
-        let key: Vec<[&String; 1]> = self.schema.key.iter().map(|name| [name]).collect();
-        if !key.is_empty() {
-            entry["source_defined_primary_key"] = json!(key);
-        }
-        if self.resumes() {
-            // A default cursor beside a key makes clients replace what they have.
-            entry["source_defined_cursor"] = (!key.is_empty()).into();
-            match (key.is_empty(), self.schema.cursors.first()) {
-                (true, Some(cursor)) => entry["default_cursor_field"] = json!([cursor]),
-                _ => entry["is_resumable"] = Value::Bool(true),
-            }
-        }
-        entry
+    let first = |names: &Option<Vec<String>>| names.iter().flatten().next().cloned();
+    let chosen = first(&wanted.cursor_field).filter(|_| found.schema.key.is_empty());
+    if let Some(state) = state.filter(|state| state.cursor.is_some() && chosen.is_none()) {
+        return first(&state.cursor_field);
     }
-
-    /// The property to go by: that of the state, so that a read goes on as it began; for a stream
-    /// without a key the user's; else the likeliest.
-    /// A read of everything goes the store's own way.
-    fn cursor(&self, wanted: &ConfiguredStream, state: Option<&StreamState>) -> Option<String> {
-        if wanted.sync_mode == SyncMode::FullRefresh {
-            return None;
-        }
-        let first = |names: &Option<Vec<String>>| names.iter().flatten().next().cloned();
-        let chosen = first(&wanted.cursor_field).filter(|_| self.schema.key.is_empty());
-        if let Some(state) = state.filter(|state| state.cursor.is_some() && chosen.is_none()) {
-            return first(&state.cursor_field);
-        }
-        chosen.or_else(|| self.schema.cursors.first().cloned())
-    }
+    chosen.or_else(|| found.schema.cursors.first().cloned())
 }
 
 /// One stream of a run.
@@ -288,8 +242,7 @@ fn prepare<'s>(
     wanted: &'s ConfiguredStream,
     state: Option<&Value>,
 ) -> Result<Task<'s>> {
-    let found = streams
-        .find(&wanted.stream.descriptor.cleaned())
+    let found = find(streams, &wanted.stream.descriptor.cleaned())
         .ok_or_else(|| Fault::config("there is no such stream; discover lists what there is"))?;
     let state = state.map(StreamState::read).transpose()?.flatten();
     let state = match wanted.sync_mode {
@@ -304,7 +257,7 @@ fn prepare<'s>(
             found.id
         ));
     }
-    let cursor = found.cursor(wanted, state.as_ref());
+    let cursor = cursor(found, wanted, state.as_ref());
     let known = found.schema.json_schema.get("properties").and_then(Value::as_object);
     let chosen = wanted.stream.json_schema.get("properties").and_then(Value::as_object);
     let mut properties = chosen.filter(|chosen| !chosen.is_empty()).cloned();
@@ -452,6 +405,7 @@ impl Form for Lines {
         Frame {
             before: before.unwrap_or_default(),
             after: format!(",\"emitted_at\":{}}}}}\n", now()).into_bytes(),
+            numbered: None,
         }
     }
 

@@ -10,7 +10,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::catalog::{self, Catalog, Entry, Method};
-use super::{SPELLING, schema, timestamp};
+use super::{SPELLING, schema};
 use crate::fault::{self, Fault};
 use crate::json::{Json, Spelling};
 use crate::log;
@@ -18,9 +18,10 @@ use crate::message::{ChosenStore, Progress};
 use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::{input, reading};
-use crate::silo::{Access, Cursor, Schema, Silo, Store, StoreId};
+use crate::silo::{Access, Cursor, Silo, StoreId};
 use crate::wire;
-use crate::wire::names::Names;
+use crate::wire::streams::{Found, Streams};
+use crate::wire::timestamp;
 
 /// After how many records of a stream a STATE is printed.
 const CHECKPOINT: u64 = 10_000;
@@ -127,50 +128,24 @@ async fn task<S: Silo>(
     }
     let streams = Streams::of(&silo).await?;
     if arguments.discover {
-        let text = format!("{:#}\n", json!({"streams": streams.entries()}));
+        let text = format!("{:#}\n", json!({"streams": entries(&streams)}));
         sink.write(text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let chosen = match chosen {
         Some(chosen) => chosen,
-        None => catalog::read(json!({"streams": streams.entries()}))?,
+        None => catalog::read(json!({"streams": entries(&streams)}))?,
     };
     sync(&streams, &chosen, earlier, sink, state).await
 }
 
-/// The streams of a silo.
-struct Streams<'s> {
-    stores: Vec<Box<dyn Store + 's>>,
-    names: Names,
-    found: Vec<(StoreId, Schema)>,
-}
-
-impl<'s> Streams<'s> {
-    /// All streams; a store without a schema is said and left out.
-    async fn of<S: Silo>(silo: &'s S) -> Result<Streams<'s>> {
-        let stores = silo.stores().await?;
-        let names = Names::of(&stores.iter().map(|store| store.id()).collect::<Vec<_>>());
-        let mut found = Vec::new();
-        for store in &stores {
-            match store.schema().await {
-                Ok(schema) => found.push((store.id(), schema)),
-                Err(error) => reading::say(&store.id(), error)?,
-            }
-        }
-        Ok(Streams { stores, names, found })
-    }
-
-    fn entries(&self) -> Vec<Value> {
-        let entry = |(id, schema): &(StoreId, Schema)| {
-            let name = self.names.joined(id, "-");
-            catalog::entry(&name, &id.name, self.names.namespace(id), schema)
-        };
-        self.found.iter().map(entry).collect()
-    }
-
-    fn find(&self, name: &str) -> Option<&(StoreId, Schema)> {
-        self.found.iter().find(|(id, _)| self.names.joined(id, "-") == name)
-    }
+/// The catalog's entries of all streams.
+fn entries(streams: &Streams<'_>) -> Vec<Value> {
+    let entry = |Found { id, schema, .. }: &Found| {
+        let name = streams.names.joined(id, "-");
+        catalog::entry(&name, &id.name, streams.names.namespace(id), schema)
+    };
+    streams.found.iter().map(entry).collect()
 }
 
 /// One stream of a run.
@@ -251,8 +226,10 @@ fn prepare<'s>(
     name: &str,
     bookmark: Option<&Value>,
 ) -> Result<(Task<'s>, StreamLines)> {
-    let (id, schema) = streams
-        .find(name)
+    let Found { id, schema, .. } = streams
+        .found
+        .iter()
+        .find(|found| streams.names.joined(&found.id, "-") == name)
         .ok_or_else(|| Fault::config("there is no such stream; --discover lists what there is"))?;
     let method = entry.method()?;
     let (cursor, since) = match &method {
@@ -353,6 +330,7 @@ impl Form for Lines {
         Frame {
             before: before.unwrap_or_default(),
             after: format!(",\"time_extracted\":\"{}\"}}\n", timestamp()).into_bytes(),
+            numbered: None,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::message::{Details, SchemaEntry};
 use crate::output::{Sink, line};
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::writing::{self, Intake, Item, parsed};
-use crate::silo::{Access, Kind, Silo, StoreId, UnknownColumns, WriteMode, WriteOptions};
+use crate::silo::{Access, Kind, Silo, StoreId, WriteMode, WriteOptions};
 use crate::wire;
 use crate::wire::names::Names;
 
@@ -98,8 +98,7 @@ async fn task<S: Silo>(arguments: &Arguments, plugin: &str, sink: &Sink) -> Resu
     let names = Names::of(&ids);
     let known = ids.into_iter().map(|id| (names.joined(&id, "-"), id)).collect();
     let mut lines = Lines { known, streams: HashMap::new() };
-    let how =
-        WriteOptions { mode: mode.unwrap_or(WriteMode::Append), columns: UnknownColumns::Add };
+    let how = WriteOptions::of(mode.unwrap_or(WriteMode::Append));
     let stdin = std::io::stdin().lock();
     writing::take_all(&silo, &how, &[], &mut lines, stdin, sink).await?;
     Ok(ExitCode::SUCCESS)
