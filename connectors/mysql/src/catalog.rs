@@ -125,6 +125,7 @@ impl Tables<'_> {
                 references: Vec::new(),
                 checks: Vec::new(),
                 triggers: Vec::new(),
+                copies: Vec::new(),
                 rows,
             });
             Ok(())

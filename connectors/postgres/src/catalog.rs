@@ -143,8 +143,9 @@ struct IndexRow {
     columns: Vec<Option<String>>,
 }
 
+/// What belongs to a table and has a name.
 #[derive(Deserialize)]
-struct TriggerRow {
+struct NamedRow {
     table: u32,
     name: String,
 }
@@ -164,7 +165,8 @@ pub(crate) async fn read(settings: &Settings, name: &str, session: &Session) -> 
     let types = Types::new(rows(result())?);
     let constraints: Vec<ConstraintRow> = rows(result())?;
     let indexes: Vec<IndexRow> = rows(result())?;
-    let triggers: Vec<TriggerRow> = rows(result())?;
+    let triggers: Vec<NamedRow> = rows(result())?;
+    let copies: Vec<NamedRow> = rows(result())?;
     let ids: HashMap<u32, StoreId> =
         relations.iter().map(|row| (row.oid, store(name, &row.schema, &row.name))).collect();
     let mut places = HashMap::new();
@@ -198,6 +200,11 @@ pub(crate) async fn read(settings: &Settings, name: &str, session: &Session) -> 
     for row in triggers {
         if let Some(&place) = places.get(&row.table) {
             database.catalog.tables[place].triggers.push(row.name);
+        }
+    }
+    for row in copies {
+        if let Some(&place) = places.get(&row.table) {
+            database.catalog.tables[place].copies.push(row.name);
         }
     }
     Ok(database)
@@ -269,6 +276,7 @@ fn relation(
         references: Vec::new(),
         checks: Vec::new(),
         triggers: Vec::new(),
+        copies: Vec::new(),
         rows: known.then_some(row.rows as u64),
     };
     let relation = Relation {

@@ -15,7 +15,10 @@ SELECT json_build_object(
             'generated', t.attgenerated, 'identity', t.attidentity, 'default', t.atthasdef,
             'dimensions', t.attndims, 'comment', col_description(c.oid, t.attnum),
             'collation', (
-                SELECT l.collname FROM pg_collation l
+                SELECT CASE k.nspname WHEN 'pg_catalog' THEN l.collname
+                    ELSE '"' || replace(k.nspname, '"', '""') || '"."'
+                        || replace(l.collname, '"', '""') || '"' END
+                FROM pg_collation l JOIN pg_namespace k ON k.oid = l.collnamespace
                 WHERE l.oid = t.attcollation AND l.collname <> 'default'),
             'select', has_column_privilege(c.oid, t.attnum, 'SELECT')) ORDER BY t.attnum)
         FROM pg_attribute t
@@ -125,3 +128,24 @@ JOIN pg_class c ON c.oid = r.ev_class
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
     AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%';
+
+WITH RECURSIVE over AS (
+    SELECT d.refobjid AS base, r.ev_class AS view
+    FROM pg_rewrite r
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    WHERE r.rulename = '_RETURN'
+    UNION
+    SELECT o.base, r.ev_class
+    FROM over o
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = o.view
+        AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN' AND r.ev_class <> o.view
+)
+SELECT DISTINCT json_build_object(
+    'table', coalesce(pg_partition_root(o.base)::oid, o.base)::int8,
+    'name', n.nspname || '.' || c.relname)::text
+FROM over o
+JOIN pg_class c ON c.oid = o.view AND c.relkind = 'm'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY 1;

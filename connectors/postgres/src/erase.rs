@@ -4,8 +4,10 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
+use protocol::fault::Fault;
 use protocol::json::{Json, Spelling};
 use protocol::output::Output;
 use protocol::silo::StoreId;
@@ -18,8 +20,10 @@ use protocol::sql::erase::{Databases, Settings as ErasureSettings};
 use protocol::sql::statement::Statement;
 use protocol::sql::types::Type;
 use protocol::{Context, Result, async_trait, log};
-use tokio_postgres::Row;
+use tokio::time::sleep;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind as WireKind, Type as Wire};
+use tokio_postgres::{Error, Row};
 
 use crate::Postgres;
 use crate::catalog::{self, CITEXT, Relation};
@@ -153,9 +157,9 @@ impl Engine for Erased {
         let (sql, indexed, declared) = if column.declared == CITEXT {
             let text = format!("{name}::pg_catalog.text COLLATE \"C\"");
             (text, None, "text COLLATE \"C\"".to_owned())
-        } else if column.of == Type::Text && column.collation.is_some() {
-            let declared = format!("{} COLLATE \"C\"", column.declared);
-            (format!("{name} COLLATE \"C\""), Some(name), declared)
+        } else if let (Type::Text, Some(collation)) = (&column.of, &column.collation) {
+            // No two keys are equal by it.
+            (name, None, format!("{} COLLATE {}", column.declared, collate(collation)))
         } else {
             (name, None, column.declared.clone())
         };
@@ -181,12 +185,16 @@ impl Engine for Erased {
                 "lower({child_sql}::pg_catalog.text) = lower({parent_sql}::pg_catalog.text)"
             );
         }
-        // Two collations that differ compare under neither; equal is equal under all of them but
-        // those that are loose, which must be the same on both sides of a reference.
-        match parent.of == Type::Text && (parent.collation.is_some() || child.collation.is_some()) {
-            true => format!("{child_sql} COLLATE \"C\" = {parent_sql} COLLATE \"C\""),
-            false => format!("{child_sql} = {parent_sql}"),
+        if parent.of != Type::Text || parent.collation == child.collation {
+            return format!("{child_sql} = {parent_sql}");
         }
+        // Two collations that differ compare under neither; the parent's decides.
+        let collation = match &parent.collation {
+            // Equal is the same under all of these.
+            None => "\"C\"".to_owned(),
+            Some(collation) => collate(collation),
+        };
+        format!("{child_sql} COLLATE {collation} = {parent_sql} COLLATE {collation}")
     }
 
     fn before(&self, column: &Column, sql: &str, parameter: &str) -> String {
@@ -199,7 +207,7 @@ impl Engine for Erased {
                 format!("(isfinite({sql}) AND {sql} < {parameter}::pg_catalog.timestamptz)")
             }
             Type::Text => format!(
-                "({sql}::pg_catalog.text ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}' AND \
+                "({sql}::pg_catalog.text COLLATE \"C\" ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}' AND \
                  left({sql}::pg_catalog.text, 10) COLLATE \"C\" < {parameter}::pg_catalog.text)"
             ),
             // What is no date is not before anything.
@@ -218,21 +226,29 @@ impl Engine for Erased {
         let folded = match self.unicode.load(Ordering::Relaxed) {
             // The marks of the scripts that have cases.
             true => format!(
-                "lower(regexp_replace(normalize({sql}::pg_catalog.text, NFKD), \
+                "lower(regexp_replace(normalize({sql}::pg_catalog.text COLLATE \"und-x-icu\", NFKD), \
                  '[\\s\\u0300-\\u036f\\u1ab0-\\u1aff\\u1dc0-\\u1dff\\u20d0-\\u20ff\\ufe20-\\ufe2f]', \
-                 '', 'g') COLLATE \"und-x-icu\")"
+                 '', 'g'))"
             ),
-            false => format!("lower(regexp_replace({sql}::pg_catalog.text, '\\s', '', 'g'))"),
+            false => format!(
+                "lower(regexp_replace({sql}::pg_catalog.text COLLATE \"C\", '\\s', '', 'g'))"
+            ),
         };
         Some(format!("{folded} COLLATE \"C\" = {parameter}"))
     }
 
     fn contains(&self, column: &Column, sql: &str, parameter: &str) -> Option<String> {
         match column.of {
-            Type::Text | Type::Json | Type::Any | Type::Other | Type::Array(_) => Some(format!(
-                "position({parameter}::pg_catalog.text IN lower({})) > 0",
-                spelled(sql)
-            )),
+            Type::Text | Type::Json | Type::Any | Type::Other | Type::Array(_) => {
+                let collation = match self.unicode.load(Ordering::Relaxed) {
+                    true => "und-x-icu",
+                    false => "C",
+                };
+                Some(format!(
+                    "position({parameter}::pg_catalog.text IN lower(({}) COLLATE \"{collation}\")) > 0",
+                    spelled(sql)
+                ))
+            }
             _ => None,
         }
     }
@@ -245,6 +261,10 @@ impl Engine for Erased {
         // RESTRICT acts at once all the same.
         let can = key.deferrable && key.on_delete != OnChange::Restrict;
         can.then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+    }
+
+    fn check_now(&self) -> Option<String> {
+        Some("SET CONSTRAINTS ALL IMMEDIATE".to_owned())
     }
 
     fn checks_at_end(&self, key: &ForeignKey) -> bool {
@@ -290,6 +310,14 @@ impl Engine for Erased {
     }
 }
 
+/// The name of a collation, as the catalog has it: bare where it is the system's.
+fn collate(collation: &str) -> String {
+    match collation.starts_with('"') {
+        true => collation.to_owned(),
+        false => POSTGRES.name(collation),
+    }
+}
+
 /// A transaction on a connection of its own.
 pub struct Session {
     settings: Arc<Settings>,
@@ -315,7 +343,7 @@ impl EngineSession for Session {
             .client
             .execute_raw(&statement.text, &statement.values)
             .await
-            .map_err(|error| explain(&self.settings, error))
+            .map_err(|error| self.explain(error))
     }
 
     async fn rows(&mut self, statement: &Statement<Parameter>, each: Each<'_>) -> Result<()> {
@@ -361,20 +389,71 @@ impl EngineSession for Session {
     }
 
     async fn commit(&mut self) -> Result<Commit> {
+        let explain = |error| explain(&self.settings, error);
+        let client = &self.session.client;
+        // Of a transaction that changes nothing the server keeps no account.
+        let text = "SELECT pg_current_xact_id_if_assigned()::text";
+        let number: Option<String> =
+            client.query_one(text, &[]).await.and_then(|row| row.try_get(0)).map_err(explain)?;
         // A transaction that failed would be rolled back by COMMIT, and COMMIT would succeed.
-        match self.session.client.batch_execute("SELECT 1; COMMIT").await {
+        match client.batch_execute("SELECT 1; COMMIT").await {
             Ok(()) => Ok(Commit::Done),
             Err(error) if error.as_db_error().is_none() => {
                 log::warn(format_args!("the connection broke at the commit: {error}"));
-                Ok(Commit::Unknown)
+                match number {
+                    Some(number) => self.settle(&number).await,
+                    None => Ok(Commit::Unknown),
+                }
             }
-            Err(error) => Err(explain(&self.settings, error)),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
     async fn rollback(&mut self) -> Result<()> {
         let done = self.session.client.batch_execute("ROLLBACK").await;
         done.map_err(|error| explain(&self.settings, error))
+    }
+}
+
+impl Session {
+    /// What a failed change means.
+    fn explain(&self, error: Error) -> protocol::anyhow::Error {
+        match error.code() {
+            // The plan saw no such row.
+            Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
+                let table = error.as_db_error().and_then(|db| db.table()).unwrap_or("a table");
+                Fault::transient(format!(
+                    "rows of {table} refer to what goes, and were added meanwhile, or by a trigger"
+                ))
+                .into()
+            }
+            _ => explain(&self.settings, error),
+        }
+    }
+
+    /// Asks on a new connection what became of a transaction.
+    async fn settle(&self, number: &str) -> Result<Commit> {
+        let deadline = Instant::now() + self.settings.lock_timeout;
+        while Instant::now() < deadline {
+            let Ok(session) = session::Session::open(&self.settings, &self.name).await else {
+                break;
+            };
+            let text = "SELECT pg_xact_status($1::text::xid8)";
+            let status = session.client.query_one(text, &[&number]).await;
+            match status.and_then(|row| row.try_get::<_, Option<String>>(0)) {
+                Ok(Some(status)) if status == "committed" => return Ok(Commit::Lost),
+                Ok(Some(status)) if status == "aborted" => {
+                    return Err(Fault::transient(
+                        "the connection broke at the commit, and nothing was erased",
+                    )
+                    .into());
+                }
+                // The server has not noticed yet that its client is gone.
+                Ok(Some(_)) => sleep(Duration::from_millis(100)).await,
+                _ => break,
+            }
+        }
+        Ok(Commit::Unknown)
     }
 }
 

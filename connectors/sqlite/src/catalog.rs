@@ -107,6 +107,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         references: references(connection, name)?,
         checks: Vec::new(),
         triggers: triggers(connection, name)?,
+        copies: Vec::new(),
         rows: None,
     })
 }

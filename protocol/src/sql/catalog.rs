@@ -54,6 +54,9 @@ pub struct Table {
     pub checks: Vec<String>,
     /// The names of triggers and rules that run when its rows change.
     pub triggers: Vec<String>,
+    /// The names of what in the database holds copies of its rows until somebody refreshes or purges
+    /// it: materialized views, histories.
+    pub copies: Vec<String>,
     /// About how many rows, where the database keeps count.
     pub rows: Option<u64>,
 }

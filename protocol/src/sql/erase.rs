@@ -10,12 +10,13 @@
 //! | `closure` | the rows that belong to the subject |
 //! | `decide`, `strategies`, `sequence` | what becomes of them, and in which order |
 //! | `plan`, `seal` | the plan and the hash that stands for it |
-//! | `plain`, `execute`, `verify` | doing it, and looking again |
+//! | `plain`, `execute`, `carry`, `verify` | doing it, and looking again |
 //! | `residue`, `evidence` | what else is there, and what can be shown of it later |
 //!
 //! Nothing here holds rows in memory: keys are in temporary tables of the database, and what is
 //! read of them comes in pages.
 
+mod carry;
 mod closure;
 mod decide;
 pub mod engine;
@@ -49,7 +50,8 @@ use crate::log;
 use crate::message::{Action, POLICY_MEMBERS, Plan, Step, VerifiedStore, Verify};
 use crate::output::Outputs;
 use crate::silo::{Erase, Erasure, Outcome, StoreId, Subject};
-use engine::{Commit, Engine, Mode, Session};
+use carry::{Unsettled, carry_out};
+use engine::{Engine, Mode};
 use evidence::Journal;
 use plan::{Intent, Prepared};
 use policy::{Date, Policy};
@@ -358,15 +360,11 @@ async fn all_or_nothing<E: Engine>(
         }
         _ => None,
     };
-    let written = write(prepared, intents, request, prepare, &seal).await;
-    let mut outcomes = match (written, &mut journal) {
-        (Ok(outcomes), Some(journal)) => {
-            let mut residue = Vec::new();
-            for (engine, _) in intents {
-                residue.extend(engine.residue(&[]).await?);
-            }
-            journal.done(&outcomes, &residue)?;
-            outcomes
+    let written = carry_out(prepared, intents, request, prepare.key.as_ref(), &seal).await;
+    let mut outcomes: Vec<Outcome> = match (written, &mut journal) {
+        (Ok(databases), Some(journal)) => {
+            journal.done(&databases)?;
+            databases.into_iter().flat_map(|one| one.outcomes).collect()
         }
         (Err(error), Some(journal)) => {
             let why = log::scrub(&fault::line(&error));
@@ -376,7 +374,7 @@ async fn all_or_nothing<E: Engine>(
             }
             return Err(error);
         }
-        (written, None) => written?,
+        (written, None) => written?.into_iter().flat_map(|one| one.outcomes).collect(),
     };
     // Those that were named, first.
     let named = |id: &StoreId| request.subjects.iter().position(|(other, _)| other == id);
@@ -393,7 +391,10 @@ where
     let mut pause = Duration::from_millis(100);
     for _ in 1..TRIES {
         match attempt(false).await {
-            Err(error) if Fault::cause_of(&error) == Cause::Transient => {
+            // What may have been done is not done again before somebody looked.
+            Err(error)
+                if Fault::cause_of(&error) == Cause::Transient && !error.is::<Unsettled>() =>
+            {
                 log::warn(format_args!("begun anew: {}", log::scrub(&fault::line(&error))));
                 tokio::time::sleep(pause).await;
                 pause *= 4;
@@ -402,184 +403,4 @@ where
         }
     }
     attempt(true).await
-}
-
-/// Writes in every database, and looks again in each.
-async fn write<E: Engine>(
-    mut prepared: Vec<Prepared<'_, E>>,
-    intents: &[(&E, Intent)],
-    request: &Erasure,
-    prepare: &Prepare,
-    seal: &Seal,
-) -> Result<Vec<Outcome>> {
-    let mut done = Vec::new();
-    let mut values = Vec::new();
-    for (one, (_, intent)) in prepared.iter_mut().zip(intents) {
-        values.push(match request.search_values {
-            true => Some(one.work.values(&intent.subjects).await?),
-            false => None,
-        });
-        execute::execute(one, &intent.policy, prepare.key.as_ref()).await?;
-        done.push(one.work.remember(&one.decision, seal).await?);
-    }
-    let mut outcomes = Vec::new();
-    let all = prepared.into_iter().zip(values).zip(done.iter().zip(intents));
-    for ((mut one, values), (done, (engine, intent))) in all {
-        let mut settled = outcomes_of(&one, intent);
-        if request.dry_run {
-            one.work.session.rollback().await?;
-        } else {
-            finish(*engine, one, done, intent, seal, &mut settled).await?;
-            if let Some((values, complete)) = values {
-                search(*engine, intent, &values, complete, &mut settled).await;
-            }
-        }
-        outcomes.extend(settled);
-    }
-    Ok(outcomes)
-}
-
-/// Tells where values still stand in texts: each store with any is not done.
-async fn search<E: Engine>(
-    engine: &E,
-    intent: &Intent,
-    values: &std::collections::BTreeSet<String>,
-    complete: bool,
-    outcomes: &mut Vec<Outcome>,
-) {
-    let found = async {
-        let mut work =
-            work::Work::begin(engine, Mode::Look, &intent.policy, &intent.subjects).await?;
-        work.search(values).await
-    };
-    match found.await {
-        Ok(found) => {
-            for one in found {
-                let id = StoreId::new(one.schema_group, one.schema_name);
-                let place = match outcomes.iter().position(|outcome| outcome.store == id) {
-                    Some(place) => place,
-                    None => {
-                        outcomes.push(Outcome::of(id));
-                        outcomes.len() - 1
-                    }
-                };
-                outcomes[place].skipped.push(format!(
-                    "{} rows hold a value of the subject in `{}`{}",
-                    one.rows,
-                    one.column,
-                    if one.others { ", and may be another person's" } else { "" }
-                ));
-            }
-            if let (false, Some(first)) = (complete, outcomes.first_mut()) {
-                first.skipped.push("not all values were looked for in texts".to_owned());
-            }
-        }
-        Err(error) => {
-            let why = log::scrub(&fault::line(&error));
-            if let Some(first) = outcomes.first_mut() {
-                first.skipped.push(format!("texts could not be searched: {why}"));
-            }
-        }
-    }
-}
-
-/// Whether something was erased is not known.
-#[derive(Debug)]
-struct Unsettled;
-
-impl std::fmt::Display for Unsettled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(
-            "the connection broke at the commit, and whether anything was erased is unknown: run \
-             verify once the database can be reached",
-        )
-    }
-}
-
-impl std::error::Error for Unsettled {}
-
-/// Commits, and looks again.
-async fn finish<E: Engine>(
-    engine: &E,
-    mut one: Prepared<'_, E>,
-    done: &verify::Done,
-    intent: &Intent,
-    seal: &Seal,
-    outcomes: &mut [Outcome],
-) -> Result<()> {
-    if one.work.session.commit().await? == Commit::Unknown {
-        // What the answer would have been shows in what is there.
-        let again = plan::prepare(engine, Mode::Look, intent)
-            .await
-            .map_err(|error| error.context(Unsettled))?;
-        let open = again
-            .decision
-            .steps
-            .iter()
-            .any(|step| matches!(step.action, Action::Delete | Action::Mask | Action::Null));
-        if open {
-            return Err(Fault::transient(
-                "the connection broke at the commit, and nothing was erased",
-            )
-            .into());
-        }
-        return Ok(());
-    }
-    let looked = verify::look_again(&mut one.work, done, intent, &one.identified, seal).await;
-    match looked {
-        Ok(remaining) => {
-            for (place, rows) in remaining {
-                let id = one.work.store(place);
-                if let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.store == *id) {
-                    outcome.remaining = rows;
-                }
-            }
-        }
-        Err(error) => {
-            let why = log::scrub(&fault::line(&error));
-            for outcome in outcomes {
-                outcome.unverifiable = Some(why.clone());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// One outcome for each store named or reached.
-fn outcomes_of<E: Engine>(one: &Prepared<'_, E>, intent: &Intent) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> =
-        intent.subjects.iter().map(|(id, _)| Outcome::of(id.clone())).collect();
-    for step in &one.decision.steps {
-        let id = one.work.store(step.place);
-        let place = match outcomes.iter().position(|outcome| outcome.store == *id) {
-            Some(place) => place,
-            None => {
-                outcomes.push(Outcome::of(id.clone()));
-                outcomes.len() - 1
-            }
-        };
-        let outcome = &mut outcomes[place];
-        let mut add = |member: &str| {
-            let before = outcome.more.get(member).and_then(Value::as_u64).unwrap_or(0);
-            outcome.more.insert(member.to_owned(), (before + step.rows).into());
-        };
-        match step.action {
-            Action::Delete => outcome.deleted += step.rows,
-            Action::Mask => add("masked"),
-            Action::Null => add("nulled"),
-            Action::Keep => add("kept"),
-            Action::Near => add("near"),
-            Action::Left => add("left"),
-            Action::Undecided | Action::Blocked => {}
-        }
-        if matches!(step.action, Action::Near | Action::Left) {
-            outcome.skipped.push(format!(
-                "{} rows are {}: {}",
-                step.rows,
-                if step.action == Action::Near { "near" } else { "left" },
-                step.reason.as_deref().unwrap_or_default()
-            ));
-        }
-    }
-    outcomes
 }

@@ -154,6 +154,7 @@ mod tests {
             references: Vec::new(),
             checks: Vec::new(),
             triggers: Vec::new(),
+            copies: Vec::new(),
             rows: None,
         }
     }

@@ -1,14 +1,34 @@
 //! A database of its own for the shared erasure tests.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use connector_postgres::Postgres;
+use protocol::Result;
+use protocol::silo::{Access, Erasure, Outcome, Silo as _};
 use protocol::testing::erasure;
 use serde_json::{Value, json};
 
 use crate::common::{self, Server};
 
-pub(crate) struct Database(pub(crate) common::Database);
+pub(crate) struct Database(pub(crate) Rc<common::Database>);
+
+impl Database {
+    /// One that somebody else made.
+    pub(crate) fn of(database: &Rc<common::Database>) -> Database {
+        Database(Rc::clone(database))
+    }
+
+    /// Carries a request out with another form than its own.
+    pub(crate) fn erase_by(&self, form: &Value, request: &Erasure) -> Result<Vec<Outcome>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = serde_json::from_value(form.clone()).unwrap();
+            let silo = Postgres::connect(config, Access::Write).await?;
+            silo.eraser().unwrap().erase(request).await
+        })
+    }
+}
 
 /// References are not checked, and no trigger runs.
 const UNGUARDED: &str = "SET session_replication_role = replica;";
@@ -21,7 +41,8 @@ impl erasure::Database for Database {
     }
 
     fn new(sql: &str) -> Database {
-        Database(Server::find().unwrap().database("erasure", &format!("{UNGUARDED} {sql}")))
+        let server = Server::find().unwrap();
+        Database(Rc::new(server.database("erasure", &format!("{UNGUARDED} {sql}"))))
     }
 
     fn chinook(folder: &Path) -> Database {

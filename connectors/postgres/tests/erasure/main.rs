@@ -4,6 +4,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod harness;
+mod own;
+mod proxy;
 
 protocol::erasure!(crate::harness::Database, 60);

@@ -91,6 +91,12 @@ pub trait Engine: Send + Sync {
     /// What makes the check of a reference wait for the commit; `None` where it cannot.
     fn defer(&self, key: &ForeignKey) -> Option<String>;
 
+    /// What makes every check that waits for the commit happen now, where that can be said: before
+    /// the first of several databases is committed.
+    fn check_now(&self) -> Option<String> {
+        None
+    }
+
     /// Whether a single DELETE of rows that refer to each other is checked only at its end.
     fn checks_at_end(&self, key: &ForeignKey) -> bool;
 
@@ -146,6 +152,8 @@ pub trait Session: Send {
 pub enum Commit {
     /// The changes are there.
     Done,
+    /// They are there, and the connection broke, and with it went the temporary tables.
+    Lost,
     /// The connection broke before the answer came: they are there or not.
     Unknown,
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::engine::Residue;
+use super::carry::Carried;
 use super::strategies::{Key, hmac};
 use crate::config::Secret;
 use crate::fault::Fault;
@@ -103,28 +103,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Says what came of it.
-    pub(super) fn done(&mut self, outcomes: &[Outcome], residue: &[Residue]) -> Result<()> {
-        let stores: Vec<Value> = outcomes
+    /// Says what came of it, database by database.
+    pub(super) fn done(&mut self, databases: &[Carried]) -> Result<()> {
+        let databases: Vec<Value> = databases
             .iter()
-            .map(|outcome| {
-                let mut store = Map::new();
-                store.insert("store".to_owned(), outcome.store.to_string().into());
-                store.insert("deleted".to_owned(), outcome.deleted.into());
-                store.insert("remaining".to_owned(), outcome.remaining.into());
-                store.extend(outcome.more.clone());
-                if let Some(why) = &outcome.unverifiable {
-                    store.insert("unverifiable".to_owned(), why.as_str().into());
-                }
-                if !outcome.skipped.is_empty() {
-                    store.insert("skipped".to_owned(), outcome.skipped.clone().into());
-                }
-                Value::Object(store)
+            .map(|one| {
+                json!({
+                    "database": one.identity,
+                    "outcome": one.fate.word(),
+                    "stores": one.outcomes.iter().map(store).collect::<Vec<_>>(),
+                    "what_remains": one.residue,
+                })
             })
             .collect();
-        let residue = serde_json::to_value(residue)?;
-        let content = json!({"stores": stores, "what_remains": residue});
-        self.append("done", Some(self.begun), content)
+        self.append("done", Some(self.begun), json!({ "databases": databases }))
     }
 
     /// Says that it failed, and that everything was undone.
@@ -158,6 +150,24 @@ impl Journal {
         self.last = record.seal;
         Ok(())
     }
+}
+
+fn store(outcome: &Outcome) -> Value {
+    let mut store = Map::new();
+    store.insert("store".to_owned(), outcome.store.to_string().into());
+    store.insert("deleted".to_owned(), outcome.deleted.into());
+    store.insert("remaining".to_owned(), outcome.remaining.into());
+    store.extend(outcome.more.clone());
+    if let Some(why) = &outcome.unverifiable {
+        store.insert("unverifiable".to_owned(), why.as_str().into());
+    }
+    if !outcome.skipped.is_empty() {
+        store.insert("skipped".to_owned(), outcome.skipped.clone().into());
+    }
+    if let Some(why) = &outcome.error {
+        store.insert("error".to_owned(), why.as_str().into());
+    }
+    Value::Object(store)
 }
 
 fn seal(record: &Record, key: &Key) -> Result<String> {
@@ -225,6 +235,7 @@ pub fn check(path: &Path, key: Option<&Secret>) -> Result<Evidence> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::carry::Settled;
     use super::*;
     use crate::message::Matching;
     use crate::silo::Known;
@@ -253,7 +264,9 @@ mod tests {
         for _ in 0..2 {
             let mut journal = journal(&path);
             journal.begin("p1.x", &subjects(), &[]).unwrap();
-            journal.done(&[Outcome::of(StoreId::named("p"))], &[]).unwrap();
+            let outcomes = vec![Outcome::of(StoreId::named("p"))];
+            let (identity, fate) = ("here".to_owned(), Settled::Done);
+            journal.done(&[Carried { identity, fate, outcomes, residue: Vec::new() }]).unwrap();
         }
         journal(&path).begin("p1.x", &subjects(), &[]).unwrap();
         let good = check(&path, "key").unwrap();

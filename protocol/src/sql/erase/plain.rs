@@ -144,7 +144,8 @@ async fn look_again<E: Engine>(
                 outcome.remaining = *rows;
                 if committed == Commit::Unknown && *rows > 0 {
                     outcome.error = Some(
-                        "the connection broke at the commit, and nothing was deleted".to_owned(),
+                        "the connection broke at the commit, and whether it is done is unknown"
+                            .to_owned(),
                     );
                     outcome.deleted = 0;
                 }

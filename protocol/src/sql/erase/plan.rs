@@ -87,6 +87,11 @@ pub(super) async fn prepare<'e, E: Engine>(
     Ok(Prepared { work, decision, several, identified })
 }
 
+/// Whether a step changes rows.
+fn writes(step: &Planned) -> bool {
+    matches!(step.action, Action::Delete | Action::Mask | Action::Null)
+}
+
 impl<E: Engine> Work<'_, E> {
     /// Rows that differ from an identifier by case, accents or blanks only.
     async fn near(&mut self, place: usize, subject: &Subject) -> Result<Vec<Planned>> {
@@ -121,12 +126,8 @@ impl<E: Engine> Work<'_, E> {
 
     /// Names what may hold copies of what is written, or act on it.
     fn name_copies(&self, decision: &mut Decision) {
-        let written = |place: usize| {
-            decision.steps.iter().any(|step| {
-                step.place == place
-                    && matches!(step.action, Action::Delete | Action::Mask | Action::Null)
-            })
-        };
+        let written =
+            |place: usize| decision.steps.iter().any(|step| step.place == place && writes(step));
         let mut warnings = Vec::new();
         for (place, table) in self.catalog.tables.iter().enumerate() {
             if written(place) && !table.triggers.is_empty() {
@@ -134,6 +135,14 @@ impl<E: Engine> Work<'_, E> {
                     "{}: these run when its rows change, and may copy them or change others: {}",
                     table.id,
                     table.triggers.join(", ")
+                ));
+            }
+            if written(place) && !table.copies.is_empty() {
+                warnings.push(format!(
+                    "{}: these hold copies of its rows, which stay until they are refreshed or \
+                     purged: {}",
+                    table.id,
+                    table.copies.join(", ")
                 ));
             }
         }
@@ -180,6 +189,15 @@ impl<E: Engine> Prepared<'_, E> {
             }
         };
         self.decision.steps.iter().map(step).collect()
+    }
+
+    /// The tables that are written to.
+    pub(super) fn written(&self) -> Vec<Table> {
+        let mut places: Vec<usize> =
+            self.decision.steps.iter().filter(|step| writes(step)).map(|step| step.place).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().map(|place| self.work.table(place).clone()).collect()
     }
 
     /// The stores taken as ones of persons.
