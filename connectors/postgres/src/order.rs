@@ -32,7 +32,7 @@ pub(crate) async fn read(rows: &Rows<'_>, from: &From<'_>, out: &mut Output) -> 
     let order = Order::of(rows, from.cursor)?;
     let lease = rows.pool()?.lease().await?;
     let result = read_on(rows, &order, from, &lease, out).await;
-    lease.recover().await;
+    lease.end(&result).await;
     result
 }
 

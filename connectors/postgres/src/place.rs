@@ -38,7 +38,7 @@ pub(crate) async fn read(rows: &Rows<'_>, from: &From<'_>, out: &mut Output) -> 
     let lease = rows.pool()?.lease().await?;
     let result = read_on(rows, from, &lease, out).await;
     // Locks go too, so that the table's owner can alter it while others are read.
-    lease.recover().await;
+    lease.end(&result).await;
     result
 }
 
@@ -126,7 +126,7 @@ async fn read_on(
     let workers = workers.map(|(number, lease)| reading.work(number, lease));
     let done = try_join_all(workers).await;
     for lease in further {
-        lease.recover().await;
+        lease.end(&done).await;
     }
     let mut progress = reading.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Of a read that failed, too, everything up to here is good.

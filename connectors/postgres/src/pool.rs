@@ -133,8 +133,12 @@ impl Lease<'_> {
         &self.session.as_ref().expect("it is there until the lease ends").client
     }
 
-    /// Gives the connection back after a failure, as it was before.
-    pub(crate) async fn recover(self) {
+    /// Gives the connection back as it was before. Of a statement that failed here, and not on the
+    /// server, rows may still be on their way.
+    pub(crate) async fn end<T>(self, result: &Result<T>) {
+        if let (Err(_), Some(session)) = (result, &self.session) {
+            session.cancel(&self.pool.settings).await;
+        }
         // Where even this fails the connection is gone, and the next use says so.
         if let Err(error) = self.client().batch_execute("ROLLBACK TO clean").await {
             log::debug(format_args!("a connection cannot be used again: {error}"));

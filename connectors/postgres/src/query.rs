@@ -31,7 +31,7 @@ pub(crate) async fn query(rows: &Rows<'_>, subject: &Subject, out: &mut Output) 
     let objects = Objects::of(columns.iter().map(|(column, way)| (column.name.as_str(), *way)));
     let lease = rows.pool()?.lease().await?;
     let result = run(&rows.silo.settings, lease.client(), &statement, &objects, out).await;
-    lease.recover().await;
+    lease.end(&result).await;
     result
 }
 

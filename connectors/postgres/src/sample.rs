@@ -25,7 +25,7 @@ pub(crate) async fn scan(rows: &Rows<'_>, sample: &Sample, out: &mut Output) -> 
     }
     let lease = rows.pool()?.lease().await?;
     let result = draw(rows, sample, &lease, out).await;
-    lease.recover().await;
+    lease.end(&result).await;
     result
 }
 

@@ -1,6 +1,8 @@
 //! One connection: opened, encrypted, and set so that nothing the server's owner chose, and no
 //! object that a stranger made, changes what is read.
 
+use std::time::Duration;
+
 use protocol::fault::Fault;
 use protocol::tls::Mode;
 use protocol::{Context, Result, log};
@@ -30,16 +32,22 @@ const SETTINGS: &str = "\
     SET jit = off;\
     SET idle_in_transaction_session_timeout = 0;";
 
+/// How long to try to have a statement cancelled.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A connection to one database.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// The host of several that answered, and its port.
+    place: (Host, u16),
 }
 
 impl Session {
     /// Connects to a database of the configured server.
     pub(crate) async fn open(settings: &Settings, database: &str) -> Result<Session> {
-        let client = match timeout(settings.connect_timeout, connect(settings, database)).await {
-            Ok(client) => client?,
+        let opened = timeout(settings.connect_timeout, connect(settings, database)).await;
+        let session = match opened {
+            Ok(session) => session?,
             Err(_) => {
                 return Err(Fault::transient(format!(
                     "{}:{} does not answer within {} seconds (`connect_timeout`): `hostname` and \
@@ -58,16 +66,41 @@ impl Session {
         ] {
             text.push_str(&format!("SET {name} = {};", limit.as_millis()));
         }
-        client
+        session
+            .client
             .batch_execute(&text)
             .await
             .map_err(|error| explain(settings, error))
             .context("preparing the connection")?;
-        Ok(Session { client })
+        Ok(session)
+    }
+
+    /// Ends the statement at work, so that nobody waits for the rest of its rows.
+    pub(crate) async fn cancel(&self, settings: &Settings) {
+        if self.client.is_closed() {
+            return;
+        }
+        let token = self.client.cancel_token();
+        let cancelled = async {
+            let (host, port) = &self.place;
+            let socket = socket(host, *port).await?;
+            let encryption = encryption(settings, host, &socket)?;
+            let stream = Coalesced::new(socket);
+            match encryption {
+                Some(handshake) => token.cancel_query_raw(stream, handshake).await?,
+                None => token.cancel_query_raw(stream, NoTls).await?,
+            }
+            Ok::<(), protocol::anyhow::Error>(())
+        };
+        match timeout(PATIENCE, cancelled).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug(format_args!("a statement is not cancelled: {error}")),
+            Err(_) => log::debug(format_args!("a statement is not cancelled in time")),
+        }
     }
 }
 
-async fn connect(settings: &Settings, database: &str) -> Result<Client> {
+async fn connect(settings: &Settings, database: &str) -> Result<Session> {
     let mut target = settings.target.clone();
     target.dbname(database);
     let hosts = target.get_hosts().to_vec();
@@ -82,7 +115,8 @@ async fn connect(settings: &Settings, database: &str) -> Result<Client> {
                 continue;
             }
         };
-        return talk(settings, target, host, socket).await;
+        let client = talk(settings, target, host, socket).await?;
+        return Ok(Session { client, place: (host.clone(), port) });
     }
     Err(failed.unwrap_or_else(|| Fault::config("no host is configured").into()))
 }
@@ -131,29 +165,32 @@ async fn talk(
     host: &Host,
     socket: Socket,
 ) -> Result<Client> {
-    let mode = match socket {
-        Socket::Unix(_) => Mode::Disable,
-        Socket::Tcp(_) => settings.tls,
-    };
+    let encryption = encryption(settings, host, &socket)?;
     let stream = Coalesced::new(socket);
     let explain = |error| explain(settings, error);
-    match (mode.config(settings.roots.as_deref())?, host) {
-        (Some(config), Host::Tcp(name)) => {
-            let needed = mode != Mode::Prefer;
+    match encryption {
+        Some(handshake) => {
+            let needed = settings.tls != Mode::Prefer;
             target.ssl_mode(if needed { SslMode::Require } else { SslMode::Prefer });
-            let handshake = Handshake { config, host: name.clone() };
             let (client, connection) =
                 target.connect_raw(stream, handshake).await.map_err(explain)?;
             tokio::spawn(drive(connection));
             Ok(client)
         }
-        _ => {
+        None => {
             target.ssl_mode(SslMode::Disable);
             let (client, connection) = target.connect_raw(stream, NoTls).await.map_err(explain)?;
             tokio::spawn(drive(connection));
             Ok(client)
         }
     }
+}
+
+/// How to encrypt a connection; not where it does not leave the machine.
+fn encryption(settings: &Settings, host: &Host, socket: &Socket) -> Result<Option<Handshake>> {
+    let (Host::Tcp(name), Socket::Tcp(_)) = (host, socket) else { return Ok(None) };
+    let config = settings.tls.config(settings.roots.as_deref())?;
+    Ok(config.map(|config| Handshake { config, host: name.clone() }))
 }
 
 /// Moves bytes for a client until it is dropped. Its failures reach the statements that wait.

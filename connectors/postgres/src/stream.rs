@@ -40,12 +40,7 @@ pub(crate) struct Coalesced {
 
 impl Coalesced {
     pub(crate) fn new(socket: Socket) -> Coalesced {
-        Coalesced {
-            socket,
-            buffer: vec![0; BUFFER].into(),
-            filled: 0..0,
-            bulk: false,
-        }
+        Coalesced { socket, buffer: vec![0; BUFFER].into(), filled: 0..0, bulk: false }
     }
 
     /// Fills the empty buffer; at the end of the stream it stays empty.
