@@ -2,6 +2,8 @@
 
 mod measure;
 mod mysql;
+mod postgres;
+mod server;
 mod sqlite;
 
 use std::fs;
@@ -28,7 +30,7 @@ struct Suite {
     contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
 }
 
-const SUITES: [Suite; 2] = [sqlite::SUITE, mysql::SUITE];
+const SUITES: [Suite; 3] = [sqlite::SUITE, mysql::SUITE, postgres::SUITE];
 
 /// One thing that is done, by us and perhaps by a peer.
 struct Contest {

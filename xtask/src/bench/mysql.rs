@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use super::server::Server;
 use super::{Bench, Contest, Suite};
 use crate::workspace;
 
@@ -53,9 +54,9 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
 
 /// Reading the whole table.
 fn read(bench: &Bench<'_>, name: &'static str, rows: u32, rounds: usize) -> Result<Contest> {
-    let server = Server::of(bench)?;
+    let server = Server::of(bench, "MANIFOLD_TEST_MARIADB")?;
     let fill = USERS.replace("ROWS", &rows.to_string());
-    workspace::run(server.client().args(["-e", &fill]).stdout(Stdio::null()))?;
+    workspace::run(client(&server).args(["-e", &fill]).stdout(Stdio::null()))?;
     let config = bench.folder.join("config.json");
     // The client speaks without encryption as well.
     let content = json!({
@@ -66,41 +67,15 @@ fn read(bench: &Bench<'_>, name: &'static str, rows: u32, rounds: usize) -> Resu
         .with_context(|| format!("writing {}", config.display()))?;
     let mut ours = Command::new(bench.binary);
     ours.arg("read").arg("-c").arg(config);
-    let mut client = server.client();
+    let mut client = client(&server);
     client.args(["--quick", "--batch", "-e", "SELECT * FROM bench.users"]);
     Ok(Contest { name, ours, peer: Some(("mariadb --quick --batch", client)), rounds })
 }
 
-/// What a URL says of a server: `mysql://user:password@host:port/database`.
-struct Server {
-    user: String,
-    password: String,
-    host: String,
-    port: u16,
-}
-
-impl Server {
-    fn of(bench: &Bench<'_>) -> Result<Server> {
-        let url = bench.variables.iter().find(|(name, _)| *name == "MANIFOLD_TEST_MARIADB");
-        let parsed = url.and_then(|(_, url)| {
-            let (login, place) = url.split_once("://")?.1.rsplit_once('@')?;
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            let (host, port) = place.split('/').next()?.rsplit_once(':')?;
-            Some(Server {
-                user: user.to_owned(),
-                password: password.to_owned(),
-                host: host.to_owned(),
-                port: port.parse().ok()?,
-            })
-        });
-        parsed.context("the server's URL is not of the form mysql://user:password@host:port/name")
-    }
-
-    fn client(&self) -> Command {
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "--skip-ssl", "--default-character-set=utf8mb4"]);
-        client.args(["-h", &self.host, "-P", &self.port.to_string(), "-u", &self.user]);
-        client.env("MYSQL_PWD", &self.password);
-        client
-    }
+fn client(server: &Server) -> Command {
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "--skip-ssl", "--default-character-set=utf8mb4"]);
+    client.args(["-h", &server.host, "-P", &server.port.to_string(), "-u", &server.user]);
+    client.env("MYSQL_PWD", &server.password);
+    client
 }
