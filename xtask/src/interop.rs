@@ -1,16 +1,23 @@
 //! `cargo xtask interop`: what we make, in the hands of programs that know nothing of us.
 
 mod images;
+mod openapi;
 
 use anyhow::{Result, ensure};
 
 use crate::apt::Apt;
 use crate::{programs, screen};
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(clap::Subcommand)]
 pub(crate) enum What {
-    /// The images under target/images/
-    Images,
+    /// The images under target/images/, in the tools of others
+    Images {
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+    },
+    /// A connector's requests, before the vendor's own description of its API
+    Http(openapi::Arguments),
 }
 
 /// One thing that another program has to make of what we made.
@@ -23,9 +30,15 @@ struct Check {
     run: fn(&images::Image) -> Result<()>,
 }
 
+pub(crate) fn command(what: &What) -> Result<()> {
+    match what {
+        What::Images { install } => check_images(*install),
+        What::Http(arguments) => openapi::command(arguments),
+    }
+}
+
 /// Runs the checks, and counts those that passed, failed, or lack a program.
-pub(crate) fn command(what: What, install: bool) -> Result<()> {
-    let What::Images = what;
+fn check_images(install: bool) -> Result<()> {
     let images = images::built()?;
     let mut apt = Apt::default();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);

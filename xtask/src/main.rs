@@ -63,6 +63,9 @@ enum Command {
     New {
         /// Lower-case words joined by hyphens
         name: String,
+        /// What it is for
+        #[arg(long, value_enum, default_value = "plain")]
+        kind: new::Kind,
     },
     /// Build static binaries, and their images under target/images/
     Build(build::Arguments),
@@ -103,12 +106,8 @@ enum Command {
         names: Vec<String>,
     },
     /// Hand what we make to programs that know nothing of us
-    Interop {
-        what: interop::What,
-        /// Install what is missing from the distribution's packages
-        #[arg(long)]
-        install: bool,
-    },
+    #[command(subcommand)]
+    Interop(interop::What),
     /// Start real services, print the variables that lead to them, and keep them until Ctrl-C
     Services {
         /// The services, by default those that connectors need
@@ -125,12 +124,12 @@ fn main() -> ExitCode {
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
         Command::Tidy => tidy::command(),
         Command::Spec { check, from_images } => spec::command(check, from_images),
-        Command::New { name } => new::command(&name),
+        Command::New { name, kind } => new::command(&name, kind),
         Command::Build(arguments) => build::command(&arguments),
         Command::Bench { names, rounds } => bench::command(&names, rounds),
         Command::Affected { since, json } => affected::command(since.as_deref(), json),
         Command::Run { name, mount, arguments } => run::command(&name, &arguments, &mount),
-        Command::Interop { what, install } => interop::command(what, install),
+        Command::Interop(what) => interop::command(&what),
         Command::PullUpstream(arguments) => upstream::command(&arguments),
         Command::Link { folder, names } => link::command(&folder, &names),
         Command::Services { names, install } => services::command(&names, install),

@@ -1,4 +1,4 @@
-//! `cargo xtask new NAME`: a connector that works, copied from `connectors/hello`.
+//! `cargo xtask new NAME`: a connector that works, copied from one of `connectors/`.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,31 @@ use crate::manifest::{self, MONOID_IDS};
 use crate::workspace::Workspace;
 use crate::{date, screen, services, spec};
 
-/// The connector that is copied.
-const TEMPLATE: &str = "hello";
+/// What a connector is for, which chooses the one that is copied.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Anything
+    Plain,
+    /// An HTTP API
+    Http,
+}
+
+impl Kind {
+    /// The connector that is copied.
+    fn template(self) -> &'static str {
+        match self {
+            Kind::Plain => "hello",
+            Kind::Http => "guestbook",
+        }
+    }
+}
+
+/// The name of the connector that is copied, and that of the copy.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    template: &'a str,
+    own: &'a str,
+}
 
 /// What is in the lines where it tells that it is copied.
 const ITSELF: &str = "the template of new";
@@ -20,7 +43,7 @@ const ITSELF: &str = "the template of new";
 const CHANGES: &str = "CHANGELOG.md";
 
 /// Makes the connector `name`, with its entry in the manifest.
-pub(crate) fn command(name: &str) -> Result<()> {
+pub(crate) fn command(name: &str, kind: Kind) -> Result<()> {
     check_name(name)?;
     let workspace = Workspace::load()?;
     let folder = workspace.root.join("connectors").join(name);
@@ -33,7 +56,8 @@ pub(crate) fn command(name: &str) -> Result<()> {
         manifest::FILE
     );
 
-    copy(workspace.connector(TEMPLATE)?.folder(), &folder, name)?;
+    let names = Names { template: kind.template(), own: name };
+    copy(workspace.connector(names.template)?.folder(), &folder, names)?;
     let path = workspace.root.join(manifest::FILE);
     let mut text =
         fs::read_to_string(&path).with_context(|| format!("reading {}", manifest::FILE))?;
@@ -76,20 +100,20 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Copies a folder, with the template's name replaced in every file and path.
-fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
+fn copy(from: &Path, to: &Path, names: Names<'_>) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry.with_context(|| format!("reading {}", from.display()))?;
         let from = entry.path();
-        let to = to.join(renamed(&entry.file_name().to_string_lossy(), name));
+        let to = to.join(names.renamed(&entry.file_name().to_string_lossy()));
         if entry.file_type().with_context(|| format!("reading {}", from.display()))?.is_dir() {
-            copy(&from, &to, name)?;
+            copy(&from, &to, names)?;
         } else {
             let text =
                 fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
             let text = match entry.file_name() == CHANGES {
                 true => first_change()?,
-                false => renamed(&own(&text, name), name),
+                false => names.renamed(&own(&text, names.own)),
             };
             fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
         }
@@ -115,17 +139,19 @@ fn own(text: &str, name: &str) -> String {
     text.lines().filter_map(line).map(|line| line + "\n").collect()
 }
 
-/// The text with the template's name replaced, in each of the forms that it has.
-fn renamed(text: &str, name: &str) -> String {
-    let (hello, own) = (title(TEMPLATE), title(name));
-    let (module, r#type) = (name.replace('-', "_"), own.replace(' ', ""));
-    text.replace(&format!("connector_{TEMPLATE}"), &format!("connector_{module}"))
-        .replace(&format!("\"{hello}\""), &format!("\"{own}\""))
-        .replace(&format!("# {hello}\n"), &format!("# {own}\n"))
-        .replace(&hello, &r#type)
-        .replace(TEMPLATE, name)
-        // What it says is not what it is called.
-        .replace(&format!("{type}, ", r#type = r#type), &format!("{hello}, "))
+impl Names<'_> {
+    /// The text with the template's name replaced, in each of the forms that it has.
+    fn renamed(self, text: &str) -> String {
+        let (theirs, own) = (title(self.template), title(self.own));
+        let (module, r#type) = (self.own.replace('-', "_"), own.replace(' ', ""));
+        text.replace(&format!("connector_{}", self.template), &format!("connector_{module}"))
+            .replace(&format!("\"{theirs}\""), &format!("\"{own}\""))
+            .replace(&format!("# {theirs}\n"), &format!("# {own}\n"))
+            .replace(&theirs, &r#type)
+            .replace(self.template, self.own)
+            // What it says is not what it is called.
+            .replace(&format!("{type}, ", r#type = r#type), &format!("{theirs}, "))
+    }
 }
 
 /// The name as people write it.
@@ -174,7 +200,7 @@ mod tests {
             ("# Hello\n\"Hello\"", "# Acme Crm\n\"Acme Crm\""),
             ("\"Hello, Ada!\"", "\"Hello, Ada!\""),
         ] {
-            assert_eq!(renamed(text, "acme-crm"), expected);
+            assert_eq!(Names { template: "hello", own: "acme-crm" }.renamed(text), expected);
         }
     }
 
