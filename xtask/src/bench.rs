@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: whole processes of ours beside those of the program that people use today.
 
+mod http;
 mod measure;
 mod mysql;
 mod postgres;
@@ -21,6 +22,8 @@ use measure::{Run, measure};
 
 /// What is measured of a connector. The next one is a file beside this one and an entry in [`SUITES`].
 struct Suite {
+    name: &'static str,
+    /// Whose binary is run.
     connector: &'static str,
     /// Programs that it takes.
     programs: &'static [&'static str],
@@ -30,7 +33,7 @@ struct Suite {
     contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
 }
 
-const SUITES: [Suite; 3] = [sqlite::SUITE, mysql::SUITE, postgres::SUITE];
+const SUITES: [Suite; 4] = [http::SUITE, mysql::SUITE, postgres::SUITE, sqlite::SUITE];
 
 /// One thing that is done, by us and perhaps by a peer.
 struct Contest {
@@ -70,7 +73,7 @@ pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
         if let Some(missing) =
             suite.programs.iter().find(|program| programs::find(program, &[]).is_none())
         {
-            bail!("{}: it is compared with {missing}, which is not installed", suite.connector);
+            bail!("{}: it is compared with {missing}, which is not installed", suite.name);
         }
         let binary = build::binary(
             &workspace,
@@ -79,16 +82,16 @@ pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
         )?;
         let services = Services::get(suite.services.iter().copied(), false)?;
         if let Some(missing) = services.missing().first() {
-            bail!("{}: {}: {}", suite.connector, missing.service, missing.why);
+            bail!("{}: {}: {}", suite.name, missing.service, missing.why);
         }
-        let folder = workspace.target.join("bench").join(suite.connector);
+        let folder = workspace.target.join("bench").join(suite.name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let variables = services.variables();
         let bench = Bench { binary: &binary, folder: &folder, variables };
         for mut contest in (suite.contests)(&bench)? {
             let rounds = rounds.unwrap_or(contest.rounds);
-            screen::note(format_args!("{}: {}, {rounds} rounds", suite.connector, contest.name));
-            rows.push(contest.hold(suite.connector, rounds)?);
+            screen::note(format_args!("{}: {}, {rounds} rounds", suite.name, contest.name));
+            rows.push(contest.hold(suite.name, rounds)?);
         }
     }
     for line in screen::table(&rows) {
@@ -140,8 +143,8 @@ fn median<T: Ord + Copy>(values: impl Iterator<Item = T>) -> T {
 }
 
 fn suite(name: &str) -> Result<&'static Suite> {
-    let known = || SUITES.iter().map(|suite| suite.connector).collect::<Vec<_>>().join(", ");
-    let found = SUITES.iter().find(|suite| suite.connector == name);
+    let known = || SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ");
+    let found = SUITES.iter().find(|suite| suite.name == name);
     found.with_context(|| format!("{name} has no benchmarks; there are: {}", known()))
 }
 

@@ -10,8 +10,13 @@ use super::server::Server;
 use super::{Bench, Contest, Suite};
 use crate::workspace;
 
-pub(super) const SUITE: Suite =
-    Suite { connector: "mysql", programs: &["mariadb"], services: &["mariadb"], contests };
+pub(super) const SUITE: Suite = Suite {
+    name: "mysql",
+    connector: "mysql",
+    programs: &["mariadb"],
+    services: &["mariadb"],
+    contests,
+};
 
 /// A table of nine mixed columns, filled by numbers that look random and are the same every time.
 const USERS: &str = "

@@ -11,8 +11,13 @@ use super::server::Server;
 use super::{Bench, Contest, Suite};
 use crate::workspace;
 
-pub(super) const SUITE: Suite =
-    Suite { connector: "postgres", programs: &["psql"], services: &["postgres"], contests };
+pub(super) const SUITE: Suite = Suite {
+    name: "postgres",
+    connector: "postgres",
+    programs: &["psql"],
+    services: &["postgres"],
+    contests,
+};
 
 /// A table of nine mixed columns, filled by numbers that look random and are the same every time.
 const USERS: &str = "

@@ -11,7 +11,7 @@ use super::{Bench, Contest, Suite};
 use crate::workspace;
 
 pub(super) const SUITE: Suite =
-    Suite { connector: "sqlite", programs: &["sqlite3"], services: &[], contests };
+    Suite { name: "sqlite", connector: "sqlite", programs: &["sqlite3"], services: &[], contests };
 
 /// A table of nine mixed columns, filled by numbers that look random and are the same every time.
 const USERS: &str = "
