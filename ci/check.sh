@@ -14,4 +14,5 @@ step cargo clippy --release --locked --workspace --all-targets -- --deny warning
 step cargo xtask tidy
 step cargo xtask spec --check
 RUSTDOCFLAGS='--deny warnings' step cargo doc --release --locked --workspace --no-deps
+step cargo xtask interop wires
 step cargo xtask test --install "$@"

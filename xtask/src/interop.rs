@@ -1,7 +1,9 @@
 //! `cargo xtask interop`: what we make, in the hands of programs that know nothing of us.
 
+mod clients;
 mod images;
 mod openapi;
+mod wires;
 
 use anyhow::{Result, ensure};
 
@@ -12,6 +14,15 @@ use crate::{programs, screen};
 pub(crate) enum What {
     /// The images under target/images/, in the tools of others
     Images {
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+    },
+    /// The foreign protocols, in PyAirbyte, the Airbyte CDK, Meltano, and others' taps and targets
+    Wires {
+        /// Try everything, and not only what every run takes
+        #[arg(long)]
+        all: bool,
         /// Install what is missing from the distribution's packages
         #[arg(long)]
         install: bool,
@@ -33,6 +44,7 @@ struct Check {
 pub(crate) fn command(what: &What) -> Result<()> {
     match what {
         What::Images { install } => check_images(*install),
+        What::Wires { all, install } => wires::command(*all, *install),
         What::Http(arguments) => openapi::command(arguments),
     }
 }

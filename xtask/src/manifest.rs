@@ -139,7 +139,7 @@ pub(crate) fn new_entry(
 ) -> String {
     format!(
         "\n- id: {id}\n  name: {title}\n  documentationUrl: {repository}/tree/main/connectors/{connector}\n  \
-         dockerImage: {IMAGES}{connector}\n  dockerTag: {version}\n  logo: \"\"\n  manual: false\n  wires: []\n"
+         dockerImage: {IMAGES}{connector}\n  dockerTag: {version}\n  logo: \"\"\n  manual: false\n  wires: [source, tap, capture]\n"
     )
 }
 

@@ -104,6 +104,8 @@ impl Image {
         let question: &[&str] = match wire {
             // Singer's programs have flags and no commands.
             Some((_, "tap" | "target")) => &["--about", "--format=json"],
+            // Flow's have neither: they answer what comes on stdin.
+            Some((_, "capture" | "materialize")) => &["--help"],
             _ => &["spec"],
         };
         let mut binary = Command::new(root.join(unpacked.entrypoint.trim_start_matches('/')));
