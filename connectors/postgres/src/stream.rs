@@ -2,12 +2,13 @@
 //! of what a fast read costs.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::yield_now;
 
 /// How much is taken from the socket at once.
 const BUFFER: usize = 256 * 1024;
@@ -34,17 +35,29 @@ pub(crate) struct Coalesced {
     buffer: Box<[u8]>,
     /// What of the buffer has not been handed on.
     filled: std::ops::Range<usize>,
+    /// Whether to let whoever takes the rows come first: the driver keeps what they have not taken,
+    /// and where they have taken all, it fills the same memory anew.
+    behind: bool,
     /// Whether to let more arrive before the next read.
     bulk: bool,
 }
 
 impl Coalesced {
     pub(crate) fn new(socket: Socket) -> Coalesced {
-        Coalesced { socket, buffer: vec![0; BUFFER].into(), filled: 0..0, bulk: false }
+        Coalesced {
+            socket,
+            buffer: vec![0; BUFFER].into(),
+            filled: 0..0,
+            behind: false,
+            bulk: false,
+        }
     }
 
     /// Fills the empty buffer; at the end of the stream it stays empty.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.behind) {
+            ready!(pin!(yield_now()).poll(context));
+        }
         if std::mem::take(&mut self.bulk) {
             std::thread::sleep(PAUSE);
         }
@@ -55,7 +68,8 @@ impl Coalesced {
         })?;
         let n = buffer.filled().len();
         self.filled = 0..n;
-        self.bulk = (BULK..BUFFER).contains(&n);
+        self.behind = n >= BULK;
+        self.bulk = self.behind && n < BUFFER;
         Poll::Ready(Ok(()))
     }
 }
