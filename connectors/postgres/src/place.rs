@@ -142,18 +142,19 @@ async fn read_on(
 async fn hold<'r>(settings: &Settings, rows: &Rows<'r>, client: &Client) -> Result<Vec<Found<'r>>> {
     let explain = |error| explain(settings, error);
     let relation = rows.relation;
-    let names: Vec<String> = relation
+    // What takes the lock of a read from a table takes it from a materialized view as well, which
+    // LOCK TABLE does not.
+    let locks: Vec<String> = relation
         .parts
         .iter()
-        .map(|part| sql::part(part).trim_end_matches(" t").to_owned())
+        .map(|part| format!("SELECT FROM {} LIMIT 0;", sql::part(part)))
         .collect();
     let oids: Vec<String> = relation.parts.iter().map(|part| part.oid.to_string()).collect();
     let text = format!(
-        "LOCK TABLE {} IN ACCESS SHARE MODE; \
-         SELECT json_agg(json_build_array(oid::int8, pg_relation_filenode(oid)::int8, \
+        "{} SELECT json_agg(json_build_array(oid::int8, pg_relation_filenode(oid)::int8, \
              pg_relation_size(oid) / current_setting('block_size')::int8)) \
          FROM unnest('{{{}}}'::oid[]) oid",
-        names.join(", "),
+        locks.concat(),
         oids.join(",")
     );
     let messages = client.simple_query(&text).await.map_err(explain)?;

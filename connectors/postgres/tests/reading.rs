@@ -161,6 +161,32 @@ fn a_partition_that_was_attached_is_read_whatever_the_age_of_its_rows() {
 }
 
 #[test]
+fn every_kind_of_table_and_view_is_read() {
+    let Some(server) = Server::find() else { return };
+    let database = server.database(
+        "kinds",
+        "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);
+         CREATE TABLE heir () INHERITS (a); INSERT INTO heir VALUES (2);
+         CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY); INSERT INTO unlogged VALUES (3);
+         CREATE VIEW v AS SELECT * FROM a; CREATE MATERIALIZED VIEW m AS SELECT * FROM a;
+         CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+         CREATE FOREIGN TABLE f (id int) SERVER files OPTIONS (program 'echo 4');",
+    );
+    let run = call(&database.form(), &["read"], &[], "").done();
+    for (name, expected) in [
+        ("a", &[1][..]),
+        ("heir", &[2]),
+        ("unlogged", &[3]),
+        ("v", &[1, 2]),
+        ("m", &[1, 2]),
+        ("f", &[4]),
+    ] {
+        let found: Vec<i64> = ids(&run.records(name)).into_keys().collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_large_table_is_read_by_two_connections_once_and_from_each_state_to_its_end() {
     let Some(server) = Server::find() else { return };
     let database = server.database(
