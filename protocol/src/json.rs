@@ -41,13 +41,13 @@ impl Spelling {
 pub struct Json<'a> {
     out: &'a mut Vec<u8>,
     spelling: Spelling,
-    nulled: u64,
+    nulled: Vec<usize>,
 }
 
 impl<'a> Json<'a> {
     /// A writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, spelling: Spelling) -> Json<'a> {
-        Json { out, spelling, nulled: 0 }
+        Json { out, spelling, nulled: Vec::new() }
     }
 
     /// The spelling of the run.
@@ -55,8 +55,8 @@ impl<'a> Json<'a> {
         self.spelling
     }
 
-    /// How many numbers were not finite and became null.
-    pub(crate) fn nulled(&self) -> u64 {
+    /// Where in the buffer a number that was not finite became null.
+    pub(crate) fn nulled(self) -> Vec<usize> {
         self.nulled
     }
 
@@ -106,7 +106,9 @@ impl<'a> Json<'a> {
 
     /// A number that is not finite: NaN, or an infinity of either sign.
     pub fn non_finite(&mut self, nan: bool, negative: bool) {
-        self.nulled += u64::from(self.spelling.non_finite == NonFinite::Null);
+        if self.spelling.non_finite == NonFinite::Null {
+            self.nulled.push(self.out.len());
+        }
         let text: &[u8] = match (self.spelling.non_finite, nan, negative) {
             (NonFinite::Null, ..) => b"null",
             (NonFinite::Text, true, _) => b"\"NaN\"",

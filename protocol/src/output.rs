@@ -179,6 +179,13 @@ pub trait Form: Send + Sync {
     /// How values are written that JSON has no single form for.
     fn spelling(&self) -> Spelling;
 
+    /// What ends a record, in the place of its frame's `after`, some of whose values the spelling
+    /// made null: those of the properties `nulled`. `None` where the protocol has no word for it.
+    fn end_of_altered(&self, nulled: &[String]) -> Option<Vec<u8>> {
+        let _ = nulled;
+        None
+    }
+
     /// The lines that say that `cursor` covers all records of a store so far, `records` of which
     /// came since the last time; none where it need not be said. Nobody else writes meanwhile, so
     /// this must not log.
@@ -324,7 +331,7 @@ impl Output {
         }
         self.framed(|buffer, _| {
             serde_json::to_writer(&mut *buffer, record).context("writing a record")?;
-            Ok(0)
+            Ok(Vec::new())
         })
     }
 
@@ -335,7 +342,7 @@ impl Output {
         }
         self.framed(|buffer, _| {
             on_one_line(buffer, record.get().as_bytes());
-            Ok(0)
+            Ok(Vec::new())
         })
     }
 
@@ -358,7 +365,7 @@ impl Output {
                 on_one_line(buffer, value.get().as_bytes());
             }
             buffer.push(b'}');
-            Ok(0)
+            Ok(Vec::new())
         })
     }
 
@@ -372,22 +379,31 @@ impl Output {
         })
     }
 
-    /// Pushes what `write` writes and returns how many numbers it had to write as null.
+    /// Pushes what `write` writes, which returns where it had to write null for a number.
     #[inline]
-    fn framed(&mut self, write: impl FnOnce(&mut Vec<u8>, Spelling) -> Result<u64>) -> Result<()> {
+    fn framed(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>, Spelling) -> Result<Vec<usize>>,
+    ) -> Result<()> {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&self.frame.before);
-        match write(&mut self.buffer, self.spelling) {
-            Ok(nulled) => self.nulled += nulled,
+        let record = self.buffer.len();
+        let nulled = match write(&mut self.buffer, self.spelling) {
+            Ok(nulled) => nulled,
             Err(error) => {
                 self.buffer.truncate(start);
                 return Err(error);
             }
+        };
+        let mut end = None;
+        if !nulled.is_empty() {
+            self.nulled += nulled.len() as u64;
+            end = self.form.end_of_altered(&holders(&self.buffer, record, &nulled)?);
         }
         if let Some(numbered) = &self.frame.numbered {
             numbered.put(&mut self.buffer, self.spelling);
         }
-        self.buffer.extend_from_slice(&self.frame.after);
+        self.buffer.extend_from_slice(end.as_ref().unwrap_or(&self.frame.after));
         self.unseen += 1;
         self.since_checkpoint += 1;
         let length = self.buffer.len() - start;
@@ -543,6 +559,17 @@ impl Output {
         self.buffer.push(b'\n');
         self.flush()
     }
+}
+
+/// The members of the record at the end of `buffer` that hold the given places.
+fn holders(buffer: &[u8], record: usize, places: &[usize]) -> Result<Vec<String>> {
+    let Members(members) =
+        serde_json::from_slice(&buffer[record..]).context("a record is no object")?;
+    let holds = |value: &RawValue| {
+        let start = value.get().as_ptr() as usize - buffer.as_ptr() as usize;
+        places.iter().any(|place| (start..start + value.get().len()).contains(place))
+    };
+    Ok(members.into_iter().filter(|(_, value)| holds(value)).map(|(name, _)| name).collect())
 }
 
 /// Appends JSON without its line breaks: between tokens one is blank space, and inside a string it

@@ -1,10 +1,13 @@
 //! `write`: schemas, records and states from standard input into the silo, whichever protocol's.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,6 +30,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 pub(crate) enum Item<'a> {
     /// A record of a store.
     Record { group: Option<Cow<'a, str>>, name: Cow<'a, str>, data: &'a RawValue },
+    /// Files of a store's records, one a line.
+    Files { store: StoreId, paths: Vec<PathBuf>, gzip: bool },
     /// What the records of stores look like.
     Schemas(Vec<SchemaEntry>),
     /// A state, as the lines that say it is committed.
@@ -207,6 +212,11 @@ impl Taken {
                         writing.schema(entry).await?;
                     }
                 }
+                Item::Files { store, paths, gzip } => {
+                    for path in paths {
+                        self.records += take_file(&store, &path, gzip, writing).await?;
+                    }
+                }
                 Item::State(lines) => self.pending.extend_from_slice(&lines),
                 Item::Record { .. } | Item::Nothing => {}
             }
@@ -228,6 +238,38 @@ impl Taken {
             self.pending.clear();
         }
         Ok(())
+    }
+}
+
+/// Takes the records of a file; how many there were.
+async fn take_file(
+    store: &StoreId,
+    path: &Path,
+    gzip: bool,
+    writing: &mut dyn Writing,
+) -> Result<u64> {
+    let unreadable =
+        || Fault::config(format!("{store}: the batch {} cannot be read", path.display()));
+    let file = File::open(path).with_context(unreadable)?;
+    let content: Box<dyn Read + Send> = match gzip {
+        true => Box::new(MultiGzDecoder::new(file)),
+        false => Box::new(file),
+    };
+    let mut reader = BufReader::with_capacity(256 * 1024, content);
+    let mut block = Vec::new();
+    let mut taken = 0;
+    loop {
+        fill(&mut reader, &mut block).with_context(unreadable)?;
+        if block.is_empty() {
+            return Ok(taken);
+        }
+        let lines = block.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        let records: Result<Vec<&RawValue>, String> = lines.map(parsed).collect();
+        let records = records.map_err(|why| {
+            Fault::config(format!("{store}: the batch {}: {why}", path.display()))
+        })?;
+        writing.records(store, &records).await.with_context(|| format!("writing to {store}"))?;
+        taken += records.len() as u64;
     }
 }
 

@@ -12,8 +12,10 @@
 //!
 //! A stream is read in full unless a catalog asks for INCREMENTAL, by a replication key or, without
 //! one, by the stream's own key. Bookmarks of streams that are not read are handed on as they are,
-//! and the last line is always a STATE. LOG_BASED, messages in BATCH files and the choice of
-//! properties inside of objects have no place here: the first is refused, the last is said.
+//! and the last line is always a STATE. With the setting `emit_activate_version_messages` the records
+//! of a stream that is read in full bear a version, which ACTIVATE_VERSION names when all of them have
+//! come, and before them in a first run. A tap writes no BATCH; a target takes them. LOG_BASED is
+//! refused, and a choice of properties inside of objects is said not to be heeded.
 //!
 //! Decimals are never written as strings, because targets that check records refuse them, and a
 //! schema never has bounds or `multipleOf`, because targets that compute with doubles fail on them.

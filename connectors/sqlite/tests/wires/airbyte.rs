@@ -89,6 +89,22 @@ fn what_a_source_prints_is_the_golden_one() {
 }
 
 #[test]
+fn a_value_that_had_to_become_null_is_named_beside_its_record() {
+    let ended = read(&bench(), "full_refresh", "[]");
+    let orders = of_type(&ended, "RECORD").filter(|line| line["record"]["stream"] == "orders");
+    for line in orders {
+        let record = &line["record"];
+        let change = json!({"field": "total", "change": "NULLED",
+            "reason": "SOURCE_SERIALIZATION_ERROR"});
+        match record["data"]["id"] == 2 {
+            true => assert_eq!(record["meta"], json!({"changes": [change]})),
+            false => assert!(record.get("meta").is_none(), "{record}"),
+        }
+        assert!(record["emitted_at"].is_u64());
+    }
+}
+
+#[test]
 fn an_incremental_read_goes_on_after_every_state() {
     let bench = bench();
     many(&bench, 25_000);

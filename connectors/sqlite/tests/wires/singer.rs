@@ -231,6 +231,66 @@ fn a_target_prints_each_state_once_its_records_are_committed() {
 }
 
 #[test]
+fn batches_of_both_forms_are_taken_and_acknowledged_with_their_records() {
+    let bench = Bench::new("target-sqlite", "");
+    let plain = bench.file("plain.jsonl", "{\"id\":1,\"note\":\"a\"}\n{\"id\":2,\"note\":null}");
+    bench.file("packed.jsonl", "{\"id\":3,\"note\":\"c\"}\n");
+    let packed = bench.path("packed.jsonl");
+    assert!(std::process::Command::new("gzip").arg(&packed).status().unwrap().success());
+    let schema = MESSAGES.lines().next().unwrap();
+    let sdk = json!({"type": "BATCH", "stream": "orders",
+        "encoding": {"format": "jsonl", "compression": "gzip"},
+        "manifest": [format!("file://{}.gz", packed.display())]});
+    let older = json!({"type": "BATCH", "stream": "orders", "filepath": plain, "format": "jsonl",
+        "compression": null, "batch_size": 2, "time_extracted": "2026-01-01T00:00:00Z"});
+    let state = "{\"type\":\"STATE\",\"value\":{\"n\":3}}";
+    let input = format!("{schema}\n{sdk}\n{older}\n{state}\n");
+    let ended = bench.run_with("--config config.json", &input);
+    assert_eq!((ended.status, ended.text.as_str()), (Some(0), "{\"n\":3}\n"), "{}", ended.said);
+    let count = "SELECT count(*) FROM orders WHERE id IN (1, 2, 3)";
+    assert_eq!(bench.open().query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+
+    for (batch, expected) in [
+        (json!({"encoding": {"format": "parquet"}, "manifest": ["x"]}), "files of JSON lines"),
+        (json!({"manifest": ["s3://bucket/x"]}), "not on this machine"),
+        (json!({"manifest": ["/no/such/file"]}), "orders: the batch /no/such/file cannot be read"),
+        (json!({"encoding": {"compression": "zstd"}, "manifest": ["x"]}), "other than gzip"),
+    ] {
+        let mut message = json!({"type": "BATCH", "stream": "orders"});
+        message.as_object_mut().unwrap().extend(batch.as_object().unwrap().clone());
+        let ended =
+            bench.run_with("--config config.json", &format!("{schema}\n{message}\n{state}\n"));
+        assert_eq!((ended.status, ended.text.as_str()), (Some(1), ""), "{}", ended.said);
+        assert!(ended.said.contains(expected), "{}", ended.said);
+    }
+}
+
+#[test]
+fn versions_of_full_reads_are_announced_where_they_are_asked_for() {
+    let bench = bench();
+    catalog(&bench, "");
+    let path = bench.path("data.db");
+    let config = json!({"path": path, "emit_activate_version_messages": true});
+    bench.file("config.json", &config.to_string());
+    let versions = |ended: &Ended, stream: &str| -> Vec<u64> {
+        let of = |line: &&Value| line["stream"] == stream && line.get("version").is_some();
+        ended.lines.iter().filter(of).map(|line| line["version"].as_u64().unwrap()).collect()
+    };
+    let first = bench.run("--config config.json --catalog catalog.json");
+    let seen = versions(&first, "visits");
+    // Before the one record, on it, and after it.
+    assert_eq!((seen.len(), seen[0]), (3, seen[2]), "{}", first.text);
+    assert!(versions(&first, "orders").is_empty(), "an incremental stream has none");
+    let state = last_state(&first);
+    assert_eq!(state["bookmarks"]["visits"], json!({"version": seen[0]}));
+    bench.file("state.json", &state.to_string());
+    let second = bench.run("--config config.json --catalog catalog.json --state state.json");
+    let again = versions(&second, "visits");
+    assert_eq!(again.len(), 2, "what is there stays until all of the next has come");
+    assert!(again[0] > seen[0]);
+}
+
+#[test]
 fn a_line_that_a_target_cannot_take_is_named_and_nothing_after_it_is_acknowledged() {
     let config = |bench: &Bench, method: &str| {
         let path = bench.path("data.db");
@@ -238,7 +298,8 @@ fn a_line_that_a_target_cannot_take_is_named_and_nothing_after_it_is_acknowledge
     };
     for (broken, expected) in [
         ("{\"type\":\"RECORD\",\"stream\":\"other\",\"record\":{}}", "before its SCHEMA"),
-        ("{\"type\":\"BATCH\",\"stream\":\"orders\"}", "only SCHEMA, RECORD and STATE"),
+        ("{\"type\":\"BATCH\",\"stream\":\"orders\"}", "a batch names no file"),
+        ("{\"type\":\"CHANGE\"}", "only SCHEMA, RECORD, BATCH and STATE"),
         ("nonsense", "it is not a JSON message"),
     ] {
         let bench = Bench::new("target-sqlite", "");

@@ -413,6 +413,14 @@ impl Form for Lines {
         SPELLING
     }
 
+    fn end_of_altered(&self, nulled: &[String]) -> Option<Vec<u8>> {
+        let change = |field: &String| json!({"field": field, "change": "NULLED", "reason": "SOURCE_SERIALIZATION_ERROR"});
+        let changes: Vec<Value> = nulled.iter().map(change).collect();
+        let changes = Value::from(changes);
+        let end = format!(",\"emitted_at\":{},\"meta\":{{\"changes\":{changes}}}}}}}\n", now());
+        Some(end.into_bytes())
+    }
+
     fn state(&self, store: &StoreId, cursor: &Cursor, records: u64) -> Result<Vec<u8>> {
         let stream = self.streams.get(store).context("a state of a store that is not read")?;
         stream.state(Some(cursor.0.clone()), stream.whole, records)

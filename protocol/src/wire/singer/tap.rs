@@ -21,7 +21,7 @@ use crate::runner::{input, reading};
 use crate::silo::{Access, Cursor, Silo, StoreId};
 use crate::wire;
 use crate::wire::streams::{Found, Streams};
-use crate::wire::timestamp;
+use crate::wire::{now, timestamp};
 
 /// After how many records of a stream a STATE is printed.
 const CHECKPOINT: u64 = 10_000;
@@ -29,8 +29,19 @@ const CHECKPOINT: u64 = 10_000;
 /// How many connections one stream may use. Streams come one after the other, as targets like it.
 const PARALLEL: usize = 2;
 
-const CAPABILITIES: [&str; 7] =
-    ["catalog", "properties", "state", "discover", "about", "test", "structured-logging"];
+const CAPABILITIES: [&str; 8] = [
+    "catalog",
+    "properties",
+    "state",
+    "discover",
+    "about",
+    "test",
+    "activate-version",
+    "structured-logging",
+];
+
+/// The setting, beside the connector's own, that gives full reads a version.
+const VERSIONS: &str = "emit_activate_version_messages";
 
 /// The member of a bookmark that holds our cursor.
 const PRIVATE: &str = "manifold";
@@ -120,6 +131,7 @@ async fn task<S: Silo>(
         _ => json!({}),
     };
     super::hand_on_changes(&arguments.config);
+    let versions = config[VERSIONS] == Value::Bool(true);
     let silo = S::connect(wire::configuration::<S>(config)?, Access::Read).await?;
     if arguments.test.is_some() && !arguments.discover {
         silo.validate().await?;
@@ -136,7 +148,7 @@ async fn task<S: Silo>(
         Some(chosen) => chosen,
         None => catalog::read(json!({"streams": entries(&streams)}))?,
     };
-    sync(&streams, &chosen, earlier, sink, state).await
+    sync(&streams, &chosen, earlier, versions, sink, state).await
 }
 
 /// The catalog's entries of all streams.
@@ -154,7 +166,7 @@ struct Task<'s> {
     id: &'s StoreId,
     choice: ChosenStore,
     since: Option<Cursor>,
-    /// The SCHEMA line.
+    /// The SCHEMA line, and what else comes before the records.
     schema: Vec<u8>,
 }
 
@@ -162,6 +174,7 @@ async fn sync(
     streams: &Streams<'_>,
     chosen: &Catalog,
     earlier: Value,
+    versions: bool,
     sink: &Arc<Sink>,
     state: &OnceLock<Arc<Lines>>,
 ) -> Result<ExitCode> {
@@ -174,7 +187,7 @@ async fn sync(
         if !entry.is_selected() {
             continue;
         }
-        match prepare(streams, entry, name, bookmarks.get(name)) {
+        match prepare(streams, entry, name, bookmarks.get(name), versions) {
             Ok((task, _)) if lines.contains_key(task.id) => {
                 failed = true;
                 log::error(format_args!("{name}: the catalog has this stream twice"));
@@ -201,11 +214,10 @@ async fn sync(
         let since = task.since.as_ref();
         match reading::read_one(&streams.stores, &task.choice, since, PARALLEL, &outputs).await {
             Ok(records) => {
-                form.finished(task.id);
                 let tags = json!({"stream": task.name});
                 let metric = json!({"type": "counter", "metric": "record_count", "value": records, "tags": tags});
                 log::info(format_args!("METRIC: {metric}"));
-                sink.write_made(|| form.state_line())?;
+                sink.write_made(|| form.finished(task.id))?;
             }
             Err(error) if error.chain().any(|part| part.is::<ReaderGone>()) => return Err(error),
             Err(error) => {
@@ -225,6 +237,7 @@ fn prepare<'s>(
     entry: &Entry,
     name: &str,
     bookmark: Option<&Value>,
+    versions: bool,
 ) -> Result<(Task<'s>, StreamLines)> {
     let Found { id, schema, .. } = streams
         .found
@@ -266,11 +279,20 @@ fn prepare<'s>(
     let mut json = Json::new(&mut before, SPELLING);
     json.text(name);
     json.raw(br#","record":"#);
-    let lines = StreamLines { name: name.to_owned(), before, method, cursor: cursor.clone() };
+    let last = bookmark.and_then(|bookmark| bookmark["version"].as_u64());
+    // Never the same twice, whatever the clock does.
+    let next = || now().max(last.map_or(0, |last| last + 1));
+    let version = (versions && method == Method::Full).then(next);
+    let lines =
+        StreamLines { name: name.to_owned(), before, method, cursor: cursor.clone(), version };
+    let mut schema = line(&message)?;
+    if last.is_none() {
+        schema.extend(lines.activation()?);
+    }
     let StoreId { group, name: table } = id.clone();
     let json_schema = Some(json!({"properties": wanted}));
     let choice = ChosenStore { name: table, group, json_schema, cursor };
-    Ok((Task { name: name.to_owned(), id, choice, since, schema: line(&message)? }, lines))
+    Ok((Task { name: name.to_owned(), id, choice, since, schema }, lines))
 }
 
 /// Our cursor in a bookmark. Without one there is nothing to go on from, unless it is another
@@ -300,6 +322,18 @@ struct StreamLines {
     before: Vec<u8>,
     method: Method,
     cursor: Option<String>,
+    /// The version of the records of a full read, where one is asked for.
+    version: Option<u64>,
+}
+
+impl StreamLines {
+    /// ACTIVATE_VERSION, for a stream with a version.
+    fn activation(&self) -> Result<Vec<u8>> {
+        let message = |version| {
+            line(&json!({"type": "ACTIVATE_VERSION", "stream": self.name, "version": version}))
+        };
+        self.version.map_or(Ok(Vec::new()), message)
+    }
 }
 
 impl Lines {
@@ -316,20 +350,27 @@ impl Lines {
         state["bookmarks"][stream] = bookmark;
     }
 
-    /// Notes that a stream was read to its end; one that is read in full has no place to go on.
-    fn finished(&self, store: &StoreId) {
+    /// The lines that say that a stream was read to its end; one that is read in full has no place
+    /// to go on.
+    fn finished(&self, store: &StoreId) -> Result<Vec<u8>> {
+        let mut lines = Vec::new();
         if let Some(stream) = self.streams.get(store).filter(|s| s.method == Method::Full) {
-            self.note(&stream.name, json!({}));
+            lines = stream.activation()?;
+            self.note(&stream.name, stream.version.map_or(json!({}), |of| json!({"version": of})));
         }
+        lines.extend(self.state_line()?);
+        Ok(lines)
     }
 }
 
 impl Form for Lines {
     fn frame(&self, store: &StoreId) -> Frame {
-        let before = self.streams.get(store).map(|stream| stream.before.clone());
+        let stream = self.streams.get(store);
+        let version = stream.and_then(|stream| stream.version);
+        let version = version.map_or(String::new(), |version| format!(",\"version\":{version}"));
         Frame {
-            before: before.unwrap_or_default(),
-            after: format!(",\"time_extracted\":\"{}\"}}\n", timestamp()).into_bytes(),
+            before: stream.map(|stream| stream.before.clone()).unwrap_or_default(),
+            after: format!("{version},\"time_extracted\":\"{}\"}}\n", timestamp()).into_bytes(),
             numbered: None,
         }
     }

@@ -3,12 +3,13 @@
 //! A stream goes to the store that a tap of ours would call so, else to a new one of its name.
 //! The setting `load_method` is how records are taken: `append-only`, which is the default, `upsert`
 //! by their streams' keys, or `overwrite`, which shows them when the run has succeeded. Message types
-//! count in upper and lower case. ACTIVATE_VERSION removes nothing. BATCH messages name files of an incompatible kind for each tap
-//! and are refused rather than passed over.
+//! count in upper and lower case. ACTIVATE_VERSION removes nothing: `overwrite` does what it is for.
+//! BATCH is taken in both forms there are, with files of JSON lines, plain or compressed by gzip.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -126,6 +127,70 @@ struct Message<'a> {
     key_properties: Option<Vec<String>>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
+    #[serde(flatten)]
+    batch: Batch,
+}
+
+/// Files of records, as the SDK and as the older library name them.
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(default)]
+    encoding: Option<Encoding>,
+    #[serde(default)]
+    manifest: Vec<String>,
+    #[serde(default)]
+    filepath: Option<String>,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    compression: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Encoding {
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    compression: Option<String>,
+}
+
+impl Batch {
+    /// The files, and whether they are compressed.
+    fn files(self) -> Result<(Vec<PathBuf>, bool), String> {
+        let Encoding { format, compression } = self
+            .encoding
+            .unwrap_or(Encoding { format: self.format, compression: self.compression });
+        if format.is_some_and(|format| format != "jsonl") {
+            return Err("of batches only those with files of JSON lines can be taken".to_owned());
+        }
+        let gzip = match compression.as_deref() {
+            None | Some("none" | "") => false,
+            Some("gzip") => true,
+            Some(_) => return Err("a batch is compressed in a way other than gzip".to_owned()),
+        };
+        let mut paths = Vec::new();
+        for name in self.manifest.into_iter().chain(self.filepath) {
+            match name.split_once("://") {
+                None => paths.push(PathBuf::from(name)),
+                Some(("file", path)) => paths.push(PathBuf::from(path)),
+                Some(_) => {
+                    return Err("a batch names a file that is not on this machine".to_owned());
+                }
+            }
+        }
+        match paths.is_empty() {
+            true => Err("a batch names no file".to_owned()),
+            false => Ok((paths, gzip)),
+        }
+    }
+}
+
+impl Lines {
+    /// The store of a stream whose records begin.
+    fn store(&self, stream: &str) -> Result<StoreId, String> {
+        let store = self.streams.get(stream).cloned();
+        store.ok_or_else(|| format!("a record of the stream {stream} came before its SCHEMA"))
+    }
 }
 
 impl Intake for Lines {
@@ -136,10 +201,7 @@ impl Intake for Lines {
             "RECORD" => {
                 let stream = message.stream.ok_or_else(|| lacks("stream"))?;
                 let data = message.record.ok_or_else(|| lacks("record"))?;
-                let id = self.streams.get(&stream);
-                let StoreId { group, name } = id.cloned().ok_or_else(|| {
-                    format!("a record of the stream {stream} came before its SCHEMA")
-                })?;
+                let StoreId { group, name } = self.store(&stream)?;
                 Ok(Item::Record { group: group.map(Cow::Owned), name: Cow::Owned(name), data })
             }
             "SCHEMA" => {
@@ -163,8 +225,13 @@ impl Intake for Lines {
                 let value = message.value.ok_or_else(|| lacks("value"))?;
                 Ok(Item::State([value.get().as_bytes(), b"\n"].concat().into()))
             }
+            "BATCH" => {
+                let stream = message.stream.ok_or_else(|| lacks("stream"))?;
+                let (paths, gzip) = message.batch.files()?;
+                Ok(Item::Files { store: self.store(&stream)?, paths, gzip })
+            }
             "ACTIVATE_VERSION" => Ok(Item::Nothing),
-            _ => Err("only SCHEMA, RECORD and STATE messages can be taken".to_owned()),
+            _ => Err("only SCHEMA, RECORD, BATCH and STATE messages can be taken".to_owned()),
         }
     }
 }
