@@ -441,6 +441,10 @@ pub struct Plan {
     /// What a person should know before approving.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// A policy to start from, where one was asked for: what is undecided stands in it as a relation
+    /// whose `rule` is to be completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Value>,
 }
 
 /// One action on one store.

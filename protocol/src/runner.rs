@@ -20,6 +20,7 @@ pub(crate) mod configuration;
 pub(crate) mod input;
 pub(crate) mod reading;
 mod requests;
+mod suggested;
 pub(crate) mod terminal;
 pub(crate) mod writing;
 
@@ -193,10 +194,10 @@ async fn run<S: Silo>(command: Command, sink: &Arc<Sink>, terminal: Terminal) ->
             let silo = open::<S>(&arguments.query.common, Access::Write).await?;
             requests::delete(&silo, &request, &arguments, sink).await
         }
-        Command::Plan(arguments) => {
-            let request = input::request(&arguments.query, &arguments.policy, arguments.follow)?;
-            let silo = open::<S>(&arguments.common, Access::Read).await?;
-            requests::plan(&silo, &request, sink).await
+        Command::Plan(arguments::Plan { query, suggest }) => {
+            let request = input::request(&query.query, &query.policy, query.follow)?;
+            let silo = open::<S>(&query.common, Access::Read).await?;
+            requests::plan(&silo, &request, suggest, sink).await
         }
         Command::Verify(arguments::Verify { query, search_values }) => {
             let request = input::request(&query.query, &query.policy, query.follow)?;

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use protocol::message::Relation as Reference;
 use protocol::silo::{Kind, StoreId};
 use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Table};
 use protocol::{Context, Deserialize, Result, bail};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::config::Settings;
@@ -26,6 +28,8 @@ pub(crate) struct Database {
     pub(crate) catalog: Catalog,
     /// What this connector needs to know of each beside that.
     pub(crate) relations: Vec<Relation>,
+    /// What each refers to, and what that means for erasure, once it was asked for.
+    pub(crate) references: OnceCell<Vec<Vec<Reference>>>,
 }
 
 /// What is special to PostgreSQL about a table or view.
@@ -170,8 +174,12 @@ pub(crate) async fn read(settings: &Settings, name: &str, session: &Session) -> 
     let ids: HashMap<u32, StoreId> =
         relations.iter().map(|row| (row.oid, store(name, &row.schema, &row.name))).collect();
     let mut places = HashMap::new();
-    let mut database =
-        Database { name: name.to_owned(), catalog: Catalog::default(), relations: Vec::new() };
+    let mut database = Database {
+        name: name.to_owned(),
+        catalog: Catalog::default(),
+        relations: Vec::new(),
+        references: OnceCell::new(),
+    };
     for row in relations {
         places.insert(row.oid, database.relations.len());
         let (table, relation) = relation(settings, &types, &ids, row)?;

@@ -30,9 +30,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use protocol::fault::{self as faults, Fault};
-use protocol::message::Evidence;
-use protocol::silo::{Ability, Access, Erase, Silo, Store, Write};
-use protocol::sql::erase::evidence;
+use protocol::message::{Evidence, Relation};
+use protocol::silo::{Ability, Access, Erase, Silo, Store, StoreId, Write};
+use protocol::sql::erase::{Databases, evidence, suggest};
 use protocol::{Context, Result, async_trait, log};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
@@ -100,6 +100,17 @@ impl Postgres {
                 Ok(None)
             }
         }
+    }
+
+    /// What a table refers to, and what that means for erasure.
+    async fn references(&self, database: &Database, id: &StoreId) -> Result<Vec<Relation>> {
+        let engine = self.erased.iter().find(|erased| erased.name() == database.name);
+        let engine = engine.context("a database with a catalog is one of the silo's")?;
+        let policy = Databases::settings(self).policy()?;
+        let find = || suggest::compared(engine, &database.catalog, &policy);
+        let all = database.references.get_or_try_init(find).await?;
+        let place = database.catalog.tables.iter().position(|table| table.id == *id);
+        Ok(place.and_then(|place| all.get(place)).cloned().unwrap_or_default())
     }
 
     /// The connections of a database.

@@ -80,6 +80,7 @@ impl Store for Rows<'_> {
     async fn schema(&self) -> Result<Schema> {
         let hidden = |name: &str| self.way(name).is_none_or(|way| !way.readable);
         let mut schema = self.table.schema();
+        schema.relations = self.silo.references(self.database, &self.table.id).await?;
         let properties =
             schema.json_schema.get_mut("properties").and_then(|members| members.as_object_mut());
         let mut left_out = Vec::new();

@@ -6,7 +6,7 @@ use protocol::silo::{Kind, StoreId};
 use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Table};
 use protocol::sql::types::Type;
 use protocol::{Context, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::values::SQLITE;
 
@@ -105,7 +105,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         uniques,
         indexes,
         references: references(connection, name)?,
-        checks: Vec::new(),
+        checks: checks(connection, name)?,
         triggers: triggers(connection, name)?,
         copies: Vec::new(),
         rows: None,
@@ -136,6 +136,28 @@ fn collation(connection: &Connection, table: &str, column: &str) -> Option<Strin
     let (_, name, ..) = connection.column_metadata(Some("main"), table, column).ok()?;
     let name = name?.to_str().ok()?;
     (!name.eq_ignore_ascii_case("binary")).then(|| name.to_owned())
+}
+
+/// The expressions of a table's CHECK constraints, which stand nowhere but in its text.
+fn checks(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let text = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    let sql: Option<String> = connection.query_row(text, [table], |row| row.get(0)).optional()?;
+    let sql = sql.unwrap_or_default();
+    let mut found = Vec::new();
+    for (place, _) in sql.to_ascii_uppercase().match_indices("CHECK") {
+        let rest = &sql[place + "CHECK".len()..];
+        if !rest.trim_start().starts_with('(') {
+            continue;
+        }
+        let mut depth = 0;
+        let end = rest.char_indices().find(|(_, c)| {
+            depth += i32::from(*c == '(') - i32::from(*c == ')');
+            depth == 0 && *c == ')'
+        });
+        // A parenthesis in a text makes it longer or shorter; what it is for is naming columns.
+        found.push(rest[..end.map_or(rest.len(), |(at, _)| at + 1)].trim().to_owned());
+    }
+    Ok(found)
 }
 
 /// The columns of each index, and of each that is unique and covers all rows.

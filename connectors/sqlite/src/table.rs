@@ -34,7 +34,7 @@ impl Store for Rows<'_> {
 
     async fn schema(&self) -> Result<Schema> {
         let mut schema = self.table.schema();
-        schema.relations = self.silo.relations_of(&self.table.id)?;
+        schema.relations = self.silo.relations_of(&self.table.id).await?;
         Ok(schema)
     }
 

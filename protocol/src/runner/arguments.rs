@@ -46,7 +46,7 @@ pub(super) enum Command {
     /// Erase a subject's records, and look again
     Delete(Delete),
     /// Print what an erasure would do
-    Plan(Query),
+    Plan(Plan),
     /// Print what is still there of a subject
     Verify(Verify),
     /// Check a file of evidence: its seals, gaps, and what has no outcome
@@ -160,6 +160,15 @@ pub(super) struct Query {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) query: Query,
+    /// Print a policy to start from as well
+    #[arg(long)]
+    pub(super) suggest: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Verify {
     #[command(flatten)]
     pub(super) query: Query,
@@ -264,7 +273,9 @@ fn inputs(command: &Command) -> Vec<&str> {
         }
         Command::Scan(scan) => (&scan.common, Some(scan.schemas.as_str()), None),
         Command::Read(read) => (&read.common, read.schemas.as_deref(), read.state.as_deref()),
-        Command::Query(query) | Command::Plan(query) | Command::Verify(Verify { query, .. }) => {
+        Command::Query(query)
+        | Command::Plan(Plan { query, .. })
+        | Command::Verify(Verify { query, .. }) => {
             (&query.common, Some(query.query.as_str()), query.policy.as_deref())
         }
         Command::Delete(Delete { query, .. }) => {

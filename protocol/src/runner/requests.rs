@@ -10,6 +10,7 @@ use super::End;
 use super::arguments::Delete as DeleteArguments;
 use super::input::Request;
 use super::reading::{find, has, say, unknown};
+use super::suggested;
 use crate::config;
 use crate::fault::{self, Fault};
 use crate::log;
@@ -363,8 +364,14 @@ fn settle(outcome: Outcome, dry_run: bool, answers: &mut HashMap<StoreId, Answer
     missed
 }
 
-pub(super) async fn plan<S: Silo>(silo: &S, request: &Request, sink: &Sink) -> Result<End> {
-    let plan = eraser(silo)?.plan(&erasure(request)).await?;
+pub(super) async fn plan<S: Silo>(
+    silo: &S,
+    request: &Request,
+    suggest: bool,
+    sink: &Sink,
+) -> Result<End> {
+    let mut plan = eraser(silo)?.plan(&erasure(request)).await?;
+    plan.policy = suggest.then(|| suggested::policy(&plan, &request.policy));
     let stops = [Action::Undecided, Action::Blocked, Action::Left, Action::Near];
     let stopped = plan.steps.iter().any(|step| stops.contains(&step.action));
     sink.message(&Message::Plan { plan })?;

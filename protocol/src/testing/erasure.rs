@@ -12,6 +12,7 @@
 pub mod chinook;
 pub mod generated;
 mod oracle;
+pub mod requests;
 pub mod stories;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::message::{Action, Matching, Plan, Verify};
+use crate::message::{Action, Matching, Plan, Relation, Verify};
 use crate::silo::{Access, Erasure, Known, Outcome, Silo, StoreId, Subject};
 
 /// A database that no other test touches, gone when it is dropped.
@@ -131,6 +132,17 @@ pub trait Database: Sized {
         });
         found.unwrap().into_iter().map(|id| id.name).collect()
     }
+
+    /// The relations of a store, as `discover` says them.
+    fn relations(&self, store: &str) -> Vec<Relation> {
+        let id = self.store(store);
+        block(async {
+            let silo = connect(self, Access::Read).await;
+            let stores = silo.stores().await.unwrap();
+            let store = stores.iter().find(|store| store.id() == id).unwrap();
+            store.schema().await.unwrap().relations
+        })
+    }
 }
 
 /// The rows of each table.
@@ -197,6 +209,8 @@ macro_rules! erasure {
             kept_rows_keep_what_they_own_and_what_is_above_them_must_be_masked
             a_kept_column_keeps_its_row_and_the_rest_of_it_is_masked
             a_reference_that_cannot_be_null_can_be_set_to_a_constant
+        }
+        $crate::erasure! { @each $database: requests:
             a_plan_is_refused_once_a_row_was_added_or_swapped_for_another
             a_trigger_that_keeps_a_row_undoes_everything_and_one_that_copies_is_named
             a_plan_names_each_child_that_has_no_index_for_its_reference
@@ -207,6 +221,7 @@ macro_rules! erasure {
             values_that_no_relation_leads_to_are_found_in_texts_on_request
             evidence_is_written_before_the_first_write_and_after_the_last_look
             a_row_that_comes_back_is_found
+            what_looks_like_a_relation_is_suggested_where_its_values_are_there
         }
         $crate::erasure! { @each $database: chinook:
             a_customer_goes_with_invoices_and_lines_and_every_other_byte_stays

@@ -166,3 +166,53 @@ fn a_policy_can_be_a_yaml_file_and_a_member_it_does_not_know_is_refused() {
     let misspelt = plan("retian:\n  - schema_name: line\n    reason: law\n");
     assert_eq!(misspelt.status.code(), Some(2));
 }
+
+#[test]
+fn a_plan_suggests_a_policy_that_is_refused_until_it_is_completed() {
+    let database = Database::new(
+        "CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT, email TEXT);
+         CREATE TABLE guest (id INTEGER PRIMARY KEY, host INTEGER REFERENCES owner, name TEXT, email TEXT);
+         INSERT INTO owner VALUES (1, 'Ada', 'a'); INSERT INTO guest VALUES (1, 1, 'Grace', 'g');",
+    );
+    let config = database.path.with_extension("json");
+    std::fs::write(&config, json!({ "path": database.path }).to_string()).unwrap();
+    let policy = database.path.with_extension("policy");
+    let plan = |words: &[&str]| {
+        let query = database.path.with_extension("q.json");
+        let identifier = json!({"schema_name": "owner", "identifier": "id", "identifier_query": 1});
+        std::fs::write(&query, json!({"identifiers": [identifier]}).to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_connector-sqlite"));
+        command.args(["plan", "--follow", "-c"]).arg(&config).arg("-q").arg(&query);
+        command.args(words).output().unwrap()
+    };
+    let asked = plan(&["--suggest"]);
+    assert_eq!(asked.status.code(), Some(3));
+    let said: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let mut suggested = said["plan"]["policy"].clone();
+    assert_eq!(suggested["relations"][0]["columns"], json!(["host"]));
+    let write = |content: &serde_json::Value| std::fs::write(&policy, content.to_string()).unwrap();
+    write(&suggested);
+    let with = ["--policy", policy.to_str().unwrap()];
+    assert_ne!(plan(&with).status.code(), Some(0), "a rule is still to be chosen");
+    suggested["relations"][0]["rule"] = json!("refers");
+    write(&suggested);
+    assert_eq!(plan(&with).status.code(), Some(0));
+}
+
+#[test]
+fn a_check_that_may_refuse_a_mask_is_named_and_a_dry_run_tries_it() {
+    let database = Database::new(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT, email TEXT CHECK (email LIKE '%@%)'));
+         INSERT INTO p VALUES (1, 'Ada', 'ada@x.org)');",
+    );
+    let columns = json!({"name": null, "email": {"constant": "none"}});
+    let policy = json!({"strategies": [{"schema_name": "p", "columns": columns}]});
+    let request = database.follow("p", "id", "1", &policy);
+    let warnings = database.plan(&request).unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("`email`")), "{warnings:?}");
+    assert!(!warnings.iter().any(|warning| warning.contains("`name`")), "{warnings:?}");
+    let before = database.dump();
+    let dry = Erasure { dry_run: true, ..request.clone() };
+    assert!(database.erase(&dry).is_err() && database.erase(&request).is_err());
+    assert_eq!(database.dump(), before);
+}

@@ -12,7 +12,7 @@ use super::policy::{Named, Policy, Retain, Rule, StoreAction, find, is_named};
 use super::relations::{Edge, nullable_columns};
 use super::sequence::children_first;
 use super::strategies::Key;
-use super::work::{Fate, Phase, Work, key_table};
+use super::work::{Fate, Phase, Stay, Work, key_table};
 use crate::message::Action;
 use crate::sql::catalog::OnChange;
 use crate::sql::statement::Statement;
@@ -311,7 +311,7 @@ impl<E: Engine> Work<'_, E> {
                 }
                 for edge in self.graph.into[parent].clone() {
                     let edge = self.graph.edges[edge].clone();
-                    let rows = self.staying_rows(&edge)?;
+                    let rows = self.staying_rows(&edge, Stay::All).await?;
                     let (k, of) = (self.temp_key(parent, None)?, self.temp_key(parent, Some("k"))?);
                     let select =
                         format!("SELECT {of} FROM {rows} AND k.phase = {}", Phase::Part as i64);
@@ -391,32 +391,23 @@ impl<E: Engine> Work<'_, E> {
         decision: &mut Decision,
     ) -> Result<()> {
         let child = edge.child;
-        let mut rows = self.staying_rows(edge)?;
         let waiting = candidate_table(child);
+        let mut decided = String::new();
         if self.has_made(&waiting) {
             let on = self.on_key(child, "c", "u")?;
-            rows.push_str(&format!(
+            decided = format!(
                 " AND NOT EXISTS (SELECT 1 FROM {waiting} u WHERE {on} \
                  AND u.phase <> {} AND NOT (u.other = 1 AND u.subject = 0))",
                 Phase::Theirs as i64
-            ));
+            );
         }
-        let total = self.count(format!("SELECT count(*) FROM {rows}")).await?;
+        let rows = self.staying_rows(edge, Stay::All).await?;
+        let total = self.count(format!("SELECT count(*) FROM {rows}{decided}")).await?;
         if total == 0 {
             return Ok(());
         }
-        let mut kept = 0;
-        if self.has_keys(child) {
-            let on = self.on_key(child, "c", "t2")?;
-            kept = self
-                .count(format!(
-                    "SELECT count(*) FROM {rows} AND EXISTS (SELECT 1 FROM {} t2 WHERE {on} \
-                     AND t2.fate = {})",
-                    key_table(child),
-                    Fate::Keep as i64
-                ))
-                .await?;
-        }
+        let rows = self.staying_rows(edge, Stay::Kept).await?;
+        let kept = self.count(format!("SELECT count(*) FROM {rows}{decided}")).await?;
         let (name, parent) = (edge.name(&self.catalog), self.store(edge.parent).clone());
         if kept > 0 {
             decision.steps.push(Planned {
@@ -467,15 +458,8 @@ impl<E: Engine> Work<'_, E> {
         let keys = format!("manifold_n{place}");
         self.scratch(&keys, child, "").await?;
         let (k, key) = (self.temp_key(child, None)?, self.row_key(child, "c")?);
-        let mut select = format!("SELECT {key} FROM {rows}");
-        if self.has_keys(child) {
-            let on = self.on_key(child, "c", "t2")?;
-            select.push_str(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM {} t2 WHERE {on} AND t2.fate = {})",
-                key_table(child),
-                Fate::Keep as i64
-            ));
-        }
+        let rows = self.staying_rows(edge, Stay::Free).await?;
+        let select = format!("SELECT {key} FROM {rows}{decided}");
         let statement = Statement::plain(self.engine.insert_new(&keys, &k, &select));
         // A row that refers to several rows through one relation cannot be: one row each.
         let planned = self.fill(&keys, statement).await?;
@@ -629,7 +613,7 @@ impl<E: Engine> Work<'_, E> {
         };
         for place in circles(&self.graph, &edges) {
             let edge = self.graph.edges[place].clone();
-            let (from, keys) = (self.children(&edge)?, key_table(edge.child));
+            let (from, keys) = (self.children(&edge)?, self.child_keys(&edge).await?);
             let on = self.on_key(edge.child, "c", "t")?;
             let rows = self
                 .count(format!(
@@ -779,8 +763,9 @@ impl<E: Engine> Work<'_, E> {
         let k = self.temp_key(place, None)?;
         let select = format!("SELECT {k} FROM {} WHERE fate = 0", key_table(place));
         let mut rows = self.insert(&all, &k, &select).await?;
+        let same = self.copy_of_keys(place).await?;
         let there = self.on_key(place, "c", "x")?;
-        let among = format!(" AND EXISTS (SELECT 1 FROM {all} x WHERE {there})");
+        let among = format!(" AND EXISTS (SELECT 1 FROM {same} x WHERE {there} AND x.fate = 0)");
         while rows > 0 {
             self.scratch(&leaves, place, "").await?;
             let select = self.leaves(place, &all, edges, &among)?;
@@ -788,8 +773,10 @@ impl<E: Engine> Work<'_, E> {
             if found == 0 {
                 break;
             }
-            self.run(format!("DELETE FROM {all} WHERE ({k}) IN (SELECT {k} FROM {leaves})"))
-                .await?;
+            for table in [&all, &same] {
+                self.run(format!("DELETE FROM {table} WHERE ({k}) IN (SELECT {k} FROM {leaves})"))
+                    .await?;
+            }
             rows = rows.saturating_sub(found);
         }
         Ok(rows)

@@ -1,19 +1,114 @@
 //! What `discover` says of relations: the declared ones with their rule and why, and those that are
 //! not declared but look like it.
 //!
-//! A suggestion goes by names and types alone; it is never acted on unless a policy says so.
+//! A suggestion goes by names and types, and by how many of a sample's values are there; it is never
+//! acted on unless a policy says so.
 
 use anyhow::Result;
 
+use super::engine::{Cell, Engine, Mode, Session};
 use super::persons::words;
 use super::policy::Policy;
 use super::relations::Graph;
+use crate::log;
 use crate::message::{Reference, Relation};
 use crate::silo::Kind;
+use crate::silo::StoreId;
 use crate::sql::catalog::{Catalog, Column, Table};
+use crate::sql::statement::Statement;
 
-/// The relations of each store, in the order of the catalog.
-pub fn relations(catalog: &Catalog, policy: &Policy) -> Result<Vec<Vec<Relation>>> {
+/// How many values of a column are looked at.
+const SAMPLE: u32 = 1000;
+
+/// What shares fewer of its values with a key is no reference to it.
+const LEAST: f64 = 0.5;
+
+/// The relations of each store, in the order of the catalog. Those that are not declared are compared
+/// by their values; where that cannot be, names and types have to do.
+pub async fn compared<E: Engine>(
+    engine: &E,
+    catalog: &Catalog,
+    policy: &Policy,
+) -> Result<Vec<Vec<Relation>>> {
+    // What it says of other databases' stores is theirs.
+    let own = |id: &StoreId| id.group.is_none() || catalog.table(id).is_some();
+    let mut all = relations(catalog, &policy.clone().only(own))?;
+    if !all.iter().flatten().any(|relation| relation.score.is_some()) {
+        return Ok(all);
+    }
+    let mut session = match engine.begin(Mode::Look).await {
+        Ok(session) => session,
+        Err(error) => {
+            log::debug(format_args!("values are not compared: {error:#}"));
+            return Ok(all);
+        }
+    };
+    for (table, relations) in catalog.tables.iter().zip(&mut all) {
+        let mut kept = Vec::new();
+        for relation in relations.drain(..) {
+            kept.extend(compare(engine, &mut session, catalog, table, relation).await?);
+        }
+        *relations = kept;
+    }
+    Ok(all)
+}
+
+/// A relation with its score by what the columns hold; `None` where they do not hold the same.
+async fn compare<E: Engine>(
+    engine: &E,
+    session: &mut E::Session,
+    catalog: &Catalog,
+    table: &Table,
+    mut relation: Relation,
+) -> Result<Option<Relation>> {
+    let Some(score) = relation.score else { return Ok(Some(relation)) };
+    let target = &relation.references;
+    let id = StoreId::new(target.schema_group.clone(), target.schema_name.clone());
+    let parent = catalog.table(&id);
+    let key = parent.zip(target.columns.first()).and_then(|(p, name)| p.column(name));
+    let column = relation.columns.first().and_then(|name| table.column(name));
+    let (Some(parent), Some(key), Some(column)) = (parent, key, column) else {
+        return Ok(Some(relation));
+    };
+    let dialect = engine.dialect();
+    let (key_sql, name) = (format!("p.{}", dialect.name(&key.name)), dialect.name(&column.name));
+    let text = format!(
+        "SELECT count(*), count({key_sql}) FROM (SELECT {name} AS v FROM {} \
+         WHERE {name} IS NOT NULL LIMIT {SAMPLE}) s LEFT JOIN {} p ON {}",
+        dialect.path(&table.path),
+        dialect.path(&parent.path),
+        engine.refers(key, &key_sql, column, "s.v")
+    );
+    session.run(&Statement::plain("SAVEPOINT manifold")).await?;
+    let (mut values, mut found) = (0, 0);
+    let mut each = |cells: &[Cell<'_>]| {
+        if let [Cell::Integer(all), Cell::Integer(there)] = cells {
+            (values, found) = (*all, *there);
+        }
+        Ok(())
+    };
+    if let Err(error) = session.rows(&Statement::plain(text), &mut each).await {
+        log::debug(format_args!("{}: its values are not compared: {error:#}", table.id));
+        session.run(&Statement::plain("ROLLBACK TO SAVEPOINT manifold")).await?;
+        return Ok(Some(relation));
+    }
+    if values == 0 {
+        return Ok(Some(relation));
+    }
+    let share = found as f64 / values as f64;
+    if share < LEAST {
+        return Ok(None);
+    }
+    // Two digits are more than it can mean.
+    relation.score = Some(((score + share) * 50.0).round() / 100.0);
+    relation.reason = relation
+        .reason
+        .map(|why| format!("{why}; of {values} values looked at, {found} are among its keys"));
+    Ok(Some(relation))
+}
+
+/// The relations of each store, in the order of the catalog, by names and types.
+fn relations(catalog: &Catalog, policy: &Policy) -> Result<Vec<Vec<Relation>>> {
     let graph = Graph::of(catalog, policy, &[])?;
     let mut all: Vec<Vec<Relation>> = Vec::new();
     for (place, table) in catalog.tables.iter().enumerate() {
@@ -99,7 +194,6 @@ fn singular(words: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::silo::StoreId;
     use crate::sql::types::Type;
 
     fn table(name: &str, columns: &[&str]) -> Table {

@@ -37,6 +37,17 @@ pub(super) enum Fate {
     Keep = 2,
 }
 
+/// Which of the rows that stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// All.
+    All,
+    /// Those that are kept as they are.
+    Kept,
+    /// Those whose reference may be changed.
+    Free,
+}
+
 /// The word for a transaction's work on one database.
 pub(super) struct Work<'e, E: Engine> {
     pub(super) engine: &'e E,
@@ -345,23 +356,55 @@ impl<'e, E: Engine> Work<'e, E> {
         self.number(&statement).await
     }
 
-    /// `FROM … WHERE …`: rows `c` of a relation's child that stay and refer to rows that go.
-    pub(super) fn staying_rows(&self, edge: &Edge) -> Result<String> {
+    /// A copy of the keys and fates of a store, for a statement that needs them twice: not every
+    /// database names a temporary table twice in one.
+    pub(super) async fn copy_of_keys(&mut self, place: usize) -> Result<String> {
+        let name = format!("manifold_m{place}");
+        self.scratch(&name, place, ", fate INTEGER NOT NULL").await?;
+        let k = self.temp_key(place, None)?;
+        let select = format!("SELECT {k}, fate FROM {}", key_table(place));
+        let statement =
+            Statement::plain(self.engine.insert_new(&name, &format!("{k}, fate"), &select));
+        self.fill(&name, statement).await?;
+        Ok(name)
+    }
+
+    /// The keys of a relation's child, beside those of its parent.
+    pub(super) async fn child_keys(&mut self, edge: &Edge) -> Result<String> {
+        match edge.child == edge.parent {
+            true => self.copy_of_keys(edge.child).await,
+            false => Ok(key_table(edge.child)),
+        }
+    }
+
+    /// `FROM … WHERE …`: rows `c` of a relation's child that stay, by what becomes of them, and refer
+    /// to rows that go.
+    pub(super) async fn staying_rows(&mut self, edge: &Edge, stay: Stay) -> Result<String> {
         let goes = Fate::Delete as i64;
         let mut sql = format!("{} WHERE k.fate = {goes}", self.children(edge)?);
-        if self.has_keys(edge.child) {
-            let on = self.on_key(edge.child, "c", "t")?;
-            let keys = key_table(edge.child);
-            sql.push_str(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM {keys} t WHERE {on} AND t.fate = {goes})"
-            ));
+        if !self.has_keys(edge.child) {
+            if stay == Stay::Kept {
+                sql.push_str(" AND 1 = 0");
+            }
+            return Ok(sql);
         }
+        let keys = self.child_keys(edge).await?;
+        let on = self.on_key(edge.child, "c", "t")?;
+        let keep = Fate::Keep as i64;
+        let (not, fates) = match stay {
+            Stay::All => ("NOT ", format!("= {goes}")),
+            Stay::Kept => ("", format!("= {keep}")),
+            Stay::Free => ("NOT ", format!("IN ({goes}, {keep})")),
+        };
+        sql.push_str(&format!(
+            " AND {not}EXISTS (SELECT 1 FROM {keys} t WHERE {on} AND t.fate {fates})"
+        ));
         Ok(sql)
     }
 
     /// How many rows of a relation's child stay and refer to rows that go.
     pub(super) async fn staying(&mut self, edge: &Edge) -> Result<u64> {
-        let rows = self.staying_rows(edge)?;
+        let rows = self.staying_rows(edge, Stay::All).await?;
         self.count(format!("SELECT count(*) FROM {rows}")).await
     }
 
