@@ -9,4 +9,4 @@ mod harness;
 mod own;
 mod proxy;
 
-protocol::erasure!(crate::harness::Database, 60);
+protocol::erasure!(crate::harness::Database, 120);
