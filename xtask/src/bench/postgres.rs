@@ -65,9 +65,53 @@ const TABLES: &str = "
     END $$;
 ";
 
+/// One subject with a million children and a million grandchildren, among others.
+const SUBJECT: &str = "
+    CREATE TABLE person (id int PRIMARY KEY, name text, email text);
+    CREATE TABLE child (id int PRIMARY KEY, person_id int NOT NULL REFERENCES person, note text);
+    CREATE TABLE grandchild (id int PRIMARY KEY, child_id int NOT NULL REFERENCES child, note text);
+    CREATE INDEX ON child (person_id);
+    CREATE INDEX ON grandchild (child_id);
+    INSERT INTO person VALUES (1, 'Ada', 'ada@example.com'), (2, 'Grace', 'grace@example.com');
+    INSERT INTO child SELECT i, 1 + (i % 11 = 0)::int, 'a note of child ' || i FROM generate_series(1, 1100000) i;
+    INSERT INTO grandchild SELECT id, id, 'a note of grandchild ' || id FROM child;
+";
+
+/// The same rows by hand, in the order that the references need. Like a dry run it is undone, so that
+/// each round finds the same database.
+const BY_HAND: &str = "
+    BEGIN ISOLATION LEVEL REPEATABLE READ;
+    DELETE FROM grandchild WHERE child_id IN (SELECT id FROM child WHERE person_id = 1);
+    DELETE FROM child WHERE person_id = 1;
+    DELETE FROM person WHERE id = 1;
+    ROLLBACK;
+";
+
+/// Three hundred tables with two foreign keys each, all reached from one row.
+const REACHED: &str = "
+    CREATE TABLE person (id int PRIMARY KEY, email text);
+    INSERT INTO person VALUES (1, 'ada@example.com');
+    CREATE TABLE t0 (id int PRIMARY KEY, a int REFERENCES person);
+    INSERT INTO t0 VALUES (1, 1);
+    DO $$ BEGIN
+        FOR i IN 1..299 LOOP
+            EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a int REFERENCES t%s, b int REFERENCES t%s)',
+                i, (i - 1) / 2, (i - 1) / 3);
+            EXECUTE format('CREATE INDEX ON t%s (a); CREATE INDEX ON t%s (b)', i, i);
+            EXECUTE format('INSERT INTO t%s VALUES (1, 1, 1), (2, 1, 1)', i);
+        END LOOP;
+    END $$;
+";
+
 fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     let server = Server::of(bench, "MANIFOLD_TEST_POSTGRES")?;
-    for (database, fill) in [("users", USERS), ("wide", WIDE), ("tables", TABLES)] {
+    for (database, fill) in [
+        ("users", USERS),
+        ("wide", WIDE),
+        ("tables", TABLES),
+        ("subject", SUBJECT),
+        ("reached", REACHED),
+    ] {
         make(&server, database, fill)?;
     }
     let config = |database: &str| {
@@ -93,6 +137,17 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
         psql.args(["-c", &format!("COPY {database} TO STDOUT (FORMAT binary)")]);
         Some(("psql, COPY binary", psql))
     };
+    // A command about one person, following relations.
+    let erasing = |words: &[&str], database: &str| -> Result<Command> {
+        let mut command = ours(words, database, None)?;
+        let identifier = json!({"schema_name": "person", "schema_group": format!("{database}/public"),
+                                "identifier": "id", "identifier_query": "1"});
+        let query = json!({"identifiers": [identifier]});
+        command.arg("-q").arg(write(bench, &format!("{database}-query"), &query)?);
+        Ok(command)
+    };
+    let mut by_hand = psql(&server, "subject");
+    by_hand.args(["-c", BY_HAND]);
     let mut spec = Command::new(bench.binary);
     spec.arg("spec");
     let (one, two) = (["read", "--parallel", "1"], ["read", "--parallel", "2"]);
@@ -125,6 +180,18 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
         Contest {
             name: "discover 1,000 tables",
             ours: ours(&["discover"], "tables", None)?,
+            peer: None,
+            rounds: 11,
+        },
+        Contest {
+            name: "delete 2,000,001 rows, dry run",
+            ours: erasing(&["delete", "--follow", "--dry-run"], "subject")?,
+            peer: Some(("psql, DELETE", by_hand)),
+            rounds: 3,
+        },
+        Contest {
+            name: "plan over 301 tables, 599 keys",
+            ours: erasing(&["plan", "--follow"], "reached")?,
             peer: None,
             rounds: 11,
         },
