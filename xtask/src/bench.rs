@@ -6,6 +6,7 @@ mod mysql;
 mod postgres;
 mod server;
 mod sqlite;
+mod wires;
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +34,8 @@ struct Suite {
     contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
 }
 
-const SUITES: [Suite; 4] = [http::SUITE, mysql::SUITE, postgres::SUITE, sqlite::SUITE];
+const SUITES: [Suite; 5] =
+    [http::SUITE, mysql::SUITE, postgres::SUITE, sqlite::SUITE, wires::SUITE];
 
 /// One thing that is done, by us and perhaps by a peer.
 struct Contest {

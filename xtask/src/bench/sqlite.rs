@@ -135,7 +135,7 @@ fn erasing(bench: &Bench<'_>, command: &str, database: &Path, store: &str) -> Re
 }
 
 /// The database with this many rows, made if it is not there.
-fn database(folder: &Path, rows: u32) -> Result<PathBuf> {
+pub(super) fn database(folder: &Path, rows: u32) -> Result<PathBuf> {
     made(folder, &rows.to_string(), &USERS.replace("ROWS", &rows.to_string()))
 }
 
