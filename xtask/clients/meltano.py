@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import silo
@@ -58,7 +59,7 @@ def meltano(*arguments):
 def loaded(stream):
     lines = []
     for path in out.glob(f"{stream}*.jsonl"):
-        lines += [json.loads(line) for line in path.read_text().splitlines()]
+        lines += [json.loads(line, parse_float=Decimal) for line in path.read_text().splitlines()]
         path.unlink()
     return lines
 

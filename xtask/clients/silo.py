@@ -133,7 +133,7 @@ def plain(kind, value):
             value = base64.b64decode(value, validate=True)
         return bytes(value).hex()
     if kind == "json":
-        return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
+        return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True, default=float)
     if kind == "date":
         return str(value)[:10]
     if kind == "instant":
@@ -158,8 +158,8 @@ def same(what, ours, theirs):
     """Fails where two tables differ, naming the first rows that do."""
     if ours == theirs:
         return
-    missing = [row for row in theirs if row not in set(ours)][:3]
-    more = [row for row in ours if row not in set(theirs)][:3]
+    missing = sorted(set(theirs) - set(ours), key=repr)[:3]
+    more = sorted(set(ours) - set(theirs), key=repr)[:3]
     raise SystemExit(
         f"{what}: {len(ours)} rows beside {len(theirs)}; lacking {missing}, too many {more}"
     )
