@@ -246,9 +246,17 @@ pub enum Kind {
 /// where the record has none, because hosts that look at a schema expect to find it in the record.
 pub struct Projection {
     names: HashMap<String, usize>,
-    members: Vec<(Vec<u8>, Kind)>,
+    members: Vec<Member>,
     /// Whether members that were not named are written too.
     others: bool,
+}
+
+/// A member that is written, whatever the record has of it.
+struct Member {
+    name: String,
+    /// The name as JSON, with its colon.
+    key: Vec<u8>,
+    kind: Kind,
 }
 
 impl Projection {
@@ -264,7 +272,9 @@ impl Projection {
             Some(wanted) => wanted.to_vec(),
             None => declared.map(|d| d.keys().cloned().collect()).unwrap_or_default(),
         };
-        let members = names.iter().map(|name| (json::key(name), kind(name))).collect();
+        let member =
+            |name: &String| Member { name: name.clone(), key: json::key(name), kind: kind(name) };
+        let members = names.iter().map(member).collect();
         let names = names.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
         Projection { names, members, others: wanted.is_none() }
     }
@@ -294,7 +304,8 @@ impl Projection {
         out: &mut Output,
     ) -> Result<()> {
         out.row(|json| {
-            let mut row = Row { of: self, json, seen: vec![false; self.members.len()], any: false };
+            let mut row =
+                Row { of: self, json, seen: vec![false; self.members.len()], any: false, next: 0 };
             row.json.raw(b"{");
             for (name, value) in more {
                 row.member(name, |json, _| json.text(value));
@@ -316,15 +327,24 @@ struct Row<'a, 'j> {
     json: &'a mut Json<'j>,
     seen: Vec<bool>,
     any: bool,
+    /// The member that is likely to come next.
+    next: usize,
 }
 
 impl Row<'_, '_> {
     /// Whether a member is written, and how.
-    fn wants(&self, name: &str) -> Option<(Option<usize>, Kind)> {
-        match self.of.names.get(name) {
+    fn wants(&mut self, name: &str) -> Option<(Option<usize>, Kind)> {
+        // Vendors write members in one order, which often is the schema's.
+        let next = self.of.members.get(self.next).filter(|member| member.name == name);
+        let place = match next {
+            Some(_) => Some(self.next),
+            None => self.of.names.get(name).copied(),
+        };
+        self.next = place.map_or(self.next, |place| place + 1);
+        match place {
             // A name that comes twice is written once.
-            Some(&place) if self.seen[place] => None,
-            Some(&place) => Some((Some(place), self.of.members[place].1)),
+            Some(place) if self.seen[place] => None,
+            Some(place) => Some((Some(place), self.of.members[place].kind)),
             None if self.of.others => Some((None, Kind::Any)),
             None => None,
         }
@@ -343,7 +363,7 @@ impl Row<'_, '_> {
         match place {
             Some(place) => {
                 self.seen[place] = true;
-                self.json.raw(&self.of.members[place].0);
+                self.json.raw(&self.of.members[place].key);
             }
             None => {
                 self.json.text(name);
@@ -372,9 +392,10 @@ impl<'de> Visitor<'de> for &mut Row<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
-            if self.wants(&name).is_some() {
+            if let Some((place, kind)) = self.wants(&name) {
                 let value: &RawValue = map.next_value()?;
-                self.member(&name, |json, kind| write(json, value.get(), kind));
+                self.begin(&name, place);
+                write(self.json, value.get(), kind);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -388,6 +409,9 @@ fn write(json: &mut Json<'_>, value: &str, kind: Kind) {
         return json.text(value);
     }
     // Between tokens a line break is blank space, and inside a string it cannot stand.
+    if !value.as_bytes().contains(&b'\n') && !value.as_bytes().contains(&b'\r') {
+        return json.raw(value.as_bytes());
+    }
     for (place, part) in value.as_bytes().split(|byte| matches!(byte, b'\n' | b'\r')).enumerate() {
         if place > 0 {
             json.raw(b" ");
@@ -456,6 +480,7 @@ mod tests {
             json: &mut json,
             seen: vec![false; projection.members.len()],
             any: false,
+            next: 0,
         };
         row.json.raw(b"{");
         serde_json::Deserializer::from_str(record).deserialize_map(&mut row).unwrap();
