@@ -23,6 +23,19 @@ use serde_json::Value;
 use crate::message::{Action, Matching, Plan, Relation, Verify};
 use crate::silo::{Access, Erasure, Known, Outcome, Silo, StoreId, Subject};
 
+/// What a database is able to, where not all are.
+#[derive(Debug, Clone, Copy)]
+pub struct Can {
+    /// Finds a row of a table whose columns tell none of its rows apart.
+    pub find_keyless: bool,
+    /// Lets the check of a reference wait for the commit.
+    pub defer: bool,
+    /// Sets a reference to its default when the row above goes.
+    pub set_default: bool,
+    /// Has references without an index.
+    pub leave_unindexed: bool,
+}
+
 /// A database that no other test touches, gone when it is dropped.
 pub trait Database: Sized {
     /// What connects to it.
@@ -31,6 +44,11 @@ pub trait Database: Sized {
     /// Whether there is a server to make databases on.
     fn available() -> bool {
         true
+    }
+
+    /// What it is able to.
+    fn can() -> Can {
+        Can { find_keyless: true, defer: true, set_default: true, leave_unindexed: true }
     }
 
     /// A new database with these statements in it, without a regard to references.

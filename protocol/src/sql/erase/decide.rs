@@ -735,10 +735,14 @@ impl<E: Engine> Work<'_, E> {
         among: &str,
     ) -> Result<String> {
         let path = self.path(place);
-        // A row that refers to itself is a leaf all the same.
         let parts = self.key_parts(place)?;
         let same: Vec<String> =
             parts.iter().map(|part| format!("c.{0} = p.{0}", part.sql)).collect();
+        let other = match self.engine.lets_itself_go() {
+            // A row that refers to itself is a leaf all the same.
+            true => format!(" AND NOT ({})", same.join(" AND ")),
+            false => String::new(),
+        };
         let mut sql = format!(
             "SELECT {} FROM {temp} k {} {path} p ON {} WHERE 1 = 1",
             self.temp_key(place, Some("k"))?,
@@ -748,8 +752,7 @@ impl<E: Engine> Work<'_, E> {
         for &edge in edges {
             let on = self.on_rows(&self.graph.edges[edge], "p", "c");
             sql.push_str(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on} AND NOT ({}){among})",
-                same.join(" AND ")
+                " AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on}{other}{among})"
             ));
         }
         Ok(sql)

@@ -39,6 +39,11 @@ pub trait Engine: Send + Sync {
     /// A value as it came out of [`Session::rows`].
     fn value(&self, cell: &Cell<'_>) -> Self::Value;
 
+    /// Why nothing can be erased from a table, where that is so whatever its key.
+    fn refuses(&self, _table: &Table) -> Option<&'static str> {
+        None
+    }
+
     /// What finds a row of a table that has no key, for as long as the transaction lasts. `None`
     /// where nothing does.
     fn row_id(&self, table: &Table) -> Option<Vec<KeyPart>>;
@@ -99,6 +104,11 @@ pub trait Engine: Send + Sync {
 
     /// Whether a single DELETE of rows that refer to each other is checked only at its end.
     fn checks_at_end(&self, key: &ForeignKey) -> bool;
+
+    /// Whether a row that refers to itself can be deleted, and not only by a cascade.
+    fn lets_itself_go(&self) -> bool {
+        true
+    }
 
     /// What of the rows is left after the commit outside the tables: files, logs, copies.
     async fn residue(&self, stores: &[&Table]) -> Result<Vec<Residue>>;

@@ -87,8 +87,10 @@ async fn begin<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result<()> {
 
 /// Keeps what the step did, or undoes it where it failed.
 async fn settle<E: Engine, T>(work: &mut Work<'_, E>, done: Result<T>) -> Result<T> {
-    if done.is_err() {
-        work.run("ROLLBACK TO SAVEPOINT manifold").await?;
+    // Where the database has undone all of the transaction there is no savepoint any more, and what
+    // it did that for is what there is to say.
+    if done.is_err() && work.run("ROLLBACK TO SAVEPOINT manifold").await.is_err() {
+        return done;
     }
     work.run("RELEASE SAVEPOINT manifold").await?;
     done

@@ -115,6 +115,13 @@ impl<'e, E: Engine> Work<'e, E> {
             return Ok(parts.clone());
         }
         let table = self.table(place);
+        if let Some(why) = self.engine.refuses(table) {
+            return Err(Fault::config(format!(
+                "{}: {why}, so nothing can be erased from it",
+                table.id
+            ))
+            .into());
+        }
         let columns: Option<Vec<&Column>> =
             table.key.iter().map(|name| table.column(name)).collect();
         let columns = columns

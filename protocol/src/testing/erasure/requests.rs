@@ -48,6 +48,9 @@ pub fn a_trigger_that_keeps_a_row_undoes_everything_and_one_that_copies_is_named
 pub fn a_plan_names_each_child_that_has_no_index_for_its_reference<D: Database>() {
     let database = D::new(SHOP);
     assert!(database.plan(&ada(&database)).unwrap().warnings.is_empty());
+    if !D::can().leave_unindexed {
+        return;
+    }
     database.run("DROP INDEX orders_customer");
     let warnings = database.plan(&ada(&database)).unwrap().warnings;
     let named = |warning: &String| warning.contains("orders(customer_id) has no index");

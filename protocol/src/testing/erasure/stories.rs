@@ -282,11 +282,13 @@ INSERT INTO defaults VALUES (1, 1), (2, 2);
 INSERT INTO restricts VALUES (1, 1), (2, 2);
 INSERT INTO refuses VALUES (1, 1), (2, NULL);
 ";
+    let told = |line: &&str| D::can().set_default || !line.contains("defaults");
+    let only = |lines: &[&'static str]| lines.iter().copied().filter(told).collect::<Vec<_>>();
     done::<D>(
-        sql,
+        &sql.lines().filter(told).collect::<Vec<_>>().join("\n"),
         ["p", "id", "1"],
         &json!({}),
-        &[
+        &only(&[
             "delete below 2",
             "delete cascades 1",
             "delete p 1",
@@ -294,8 +296,8 @@ INSERT INTO refuses VALUES (1, 1), (2, NULL);
             "delete restricts 1",
             "null defaults(p) 1",
             "null nulled(p) 1",
-        ],
-        &[
+        ]),
+        &only(&[
             "below - 1|1",
             "below - 2|1",
             "cascades - 1|1",
@@ -306,7 +308,7 @@ INSERT INTO refuses VALUES (1, 1), (2, NULL);
             "p - 1|Ada|ada@x.org",
             "refuses - 1|1",
             "restricts - 1|1",
-        ],
+        ]),
     );
 }
 
@@ -327,7 +329,8 @@ INSERT INTO branch VALUES (1, 1), (2, 2);
     let owns = json!({"schema_name": "branch", "columns": ["manager"], "rule": "owns",
                       "references": {"schema_name": "staff", "columns": ["id"]}});
     let policy = json!({ "relations": [owns] });
-    for (null, defer) in [("", ""), (" NOT NULL", " DEFERRABLE INITIALLY IMMEDIATE")] {
+    let circles = [("", ""), (" NOT NULL", " DEFERRABLE INITIALLY IMMEDIATE")];
+    for (null, defer) in circles.into_iter().take(1 + usize::from(D::can().defer)) {
         done::<D>(
             &sql(null, defer),
             ["staff", "id", "1"],
@@ -397,10 +400,18 @@ INSERT INTO \"Order Details\" VALUES (1, 'ALFKI', 'x'), (1, 'ALFKI', 'x'), (2, '
 ";
     let relation = json!({"schema_name": "Order Details", "columns": ["select"], "rule": "owns",
                           "references": {"schema_name": "customer", "columns": ["code"]}});
+    let policy = json!({ "relations": [relation] });
+    if !D::can().find_keyless {
+        let database = D::new(sql);
+        let request = database.follow("customer", "email", "ada@x.org", &policy);
+        let refused = database.plan(&request).unwrap_err().to_string();
+        assert!(refused.contains("Order Details: nothing tells its rows apart"), "{refused}");
+        return;
+    }
     done::<D>(
         sql,
         ["customer", "email", "ada@x.org"],
-        &json!({ "relations": [relation] }),
+        &policy,
         // No primary key, quoted names, a natural key, and a row that is there twice.
         &["delete Order Details 2", "delete customer 1"],
         &[
