@@ -1,12 +1,13 @@
 //! Reads the catalog: tables, views, columns, keys and references, of one database or all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use protocol::silo::{Kind, StoreId};
 use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Table};
 use protocol::sql::types::Type;
 use protocol::{Result, log, select};
 
+use crate::config::Config;
 use crate::dialect::declared;
 use crate::driver::{Client, Refusal, Row, Value};
 
@@ -22,6 +23,14 @@ pub(crate) enum Databases<'a> {
 }
 
 impl Databases<'_> {
+    /// Those that a configuration asks for.
+    pub(crate) fn of(config: &Config) -> Databases<'_> {
+        match config.all_databases {
+            true => Databases::All,
+            false => Databases::One(&config.database),
+        }
+    }
+
     /// The condition on the columns with the names of database and table. They are compared without
     /// case here; which it is, is seen by [`Databases::have`].
     fn condition(&self, database: &str, table: &str) -> (String, Vec<Value>) {
@@ -73,6 +82,22 @@ pub(crate) fn read(
     Ok(catalog)
 }
 
+/// The tables whose changes no transaction undoes.
+pub(crate) fn lasting(client: &mut Client, databases: Databases<'_>) -> Result<BTreeSet<StoreId>> {
+    let (condition, values) = databases.condition("TABLE_SCHEMA", "TABLE_NAME");
+    let statement = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+         WHERE {condition} AND TABLE_TYPE NOT LIKE '%VIEW' AND ENGINE <> 'InnoDB'"
+    );
+    let mut found = BTreeSet::new();
+    client.rows(&statement, &values, |row| {
+        let (database, name) = (text(row)?, text(row)?);
+        found.insert(StoreId::new(Some(database), name));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// The tables as they are filled in, and the place of each.
 struct Tables<'a> {
     databases: Databases<'a>,
@@ -101,7 +126,9 @@ impl Tables<'_> {
             }
             let view = kind.contains("VIEW");
             let mut comment = comment.filter(|comment| !comment.is_empty() && !view);
+            let mut copies = Vec::new();
             if kind == "SYSTEM VERSIONED" {
+                copies.push("its own history".to_owned());
                 let versioned = "keeps the old versions of its rows (system-versioned)";
                 comment = Some(match comment {
                     Some(comment) => format!("{comment} ({versioned})"),
@@ -125,7 +152,7 @@ impl Tables<'_> {
                 references: Vec::new(),
                 checks: Vec::new(),
                 triggers: Vec::new(),
-                copies: Vec::new(),
+                copies,
                 rows,
             });
             Ok(())

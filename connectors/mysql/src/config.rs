@@ -79,6 +79,17 @@ pub struct Config {
     /// Whether deleting and writing are refused.
     #[serde(default)]
     read_only: bool,
+    /// # Erasure Policy
+    ///
+    /// What belongs to whom, what is masked and what is kept, as JSON or YAML text with the members
+    /// persons, relations, strategies and retain. A request may add to it.
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+    /// # Evidence Key
+    ///
+    /// A secret with which plans and evidence are sealed.
+    #[serde(default)]
+    pub(crate) evidence_key: Option<Secret>,
 }
 
 fn connect_timeout() -> u32 {
@@ -106,10 +117,44 @@ impl Config {
             )
             .into());
         }
-        self.session(access).map_err(|error| self.explain(error))
+        let connect = || {
+            let mut client = self.session()?;
+            client.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+            if access == Access::Read {
+                // Whatever is read comes from one state of the database.
+                client.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
+            }
+            Ok(client)
+        };
+        connect().map_err(|error| self.explain(error))
     }
 
-    fn session(&self, access: Access) -> Result<Client> {
+    /// A connection in a transaction whose every statement locks what it reads, so that nobody can
+    /// change it before the end.
+    ///
+    /// A snapshot would not do, not even to look: a statement that fills a table from others reads
+    /// what is there now, whatever the snapshot says.
+    pub(crate) fn locking(&self) -> Result<Client> {
+        let connect = || {
+            let mut client = self.session()?;
+            client.run("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")?;
+            client.run("START TRANSACTION")?;
+            Ok(client)
+        };
+        connect().map_err(|error| self.explain(error))
+    }
+
+    /// A connection with its settings, and no transaction.
+    pub(crate) fn plain(&self) -> Result<Client> {
+        self.session().map_err(|error| self.explain(error))
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.hostname, self.port)
+    }
+
+    fn session(&self) -> Result<Client> {
         let mode = self.sslmode.as_deref().unwrap_or("prefer");
         let mode = Mode::named(mode).ok_or_else(|| {
             Fault::config(format!(
@@ -148,11 +193,6 @@ impl Config {
             if mariadb.is_err() {
                 client.run(&format!("SET SESSION max_execution_time = {seconds}000"))?;
             }
-        }
-        client.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
-        if access == Access::Read {
-            // Whatever is read comes from one state of the database.
-            client.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
         }
         Ok(client)
     }

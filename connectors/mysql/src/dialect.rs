@@ -108,7 +108,7 @@ pub(crate) fn is_geometry(column: &Column) -> bool {
 
 /// A parameter: a value, and what must be said of it beside.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Bound {
+pub enum Bound {
     Value(Value),
     /// The digits of an exact decimal, which a server would compare as a double, and how many
     /// there are in all and after the point.

@@ -18,8 +18,7 @@ use protocol::fault::Fault;
 
 pub(crate) use login::Login;
 pub(crate) use refusal::{Place, Refusal, explain};
-use value::Form;
-pub(crate) use value::{Cell, Moment, Span, Value};
+pub(crate) use value::{Cell, Form, Moment, Span, Value};
 use wire::{Parts, Wire};
 
 mod command {
@@ -247,10 +246,12 @@ fn form(packet: &[u8]) -> io::Result<Form> {
         parts.prefixed()?;
     }
     parts.length()?;
-    parts.bytes(6)?;
+    let charset = u16::from_le_bytes(parts.array()?);
+    // The length that it is shown in.
+    parts.bytes(4)?;
     let kind = parts.byte()?;
     let flags = u16::from_le_bytes(parts.array()?);
-    Ok(Form::of(kind, flags))
+    Ok(Form::of(kind, charset, flags))
 }
 
 /// A row of a result, whose cells are taken in order.
@@ -276,6 +277,11 @@ impl<'a> Row<'a> {
             return Ok(Cell::Null);
         }
         Ok(form.take(&mut self.rest)?)
+    }
+
+    /// The form of each cell.
+    pub(crate) fn forms(&self) -> &'a [Form] {
+        self.forms
     }
 
     /// The next cell as text; `None` where it is null.

@@ -3,7 +3,7 @@
 use protocol::fault::Fault;
 use protocol::output::Output;
 use protocol::silo::{
-    Capabilities, Cursor, From, Query, Read, Sample, Schema, Store, StoreId, Subject,
+    Capabilities, Cursor, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 use protocol::sql::catalog::{Column, Table};
 use protocol::sql::order::{Order, Position};
@@ -38,6 +38,7 @@ impl Store for Rows<'_> {
                 schema.json_schema["properties"][&column.name]["minimum"] = 0.into();
             }
         }
+        schema.relations = self.silo.relations_of(&self.table.id)?;
         Ok(schema)
     }
 
@@ -46,7 +47,11 @@ impl Store for Rows<'_> {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::default().read(self).query(self)
+        let capabilities = Capabilities::default().read(self).query(self);
+        match self.table.kind {
+            Kind::Table | Kind::PartitionedTable => capabilities.erase(self.silo),
+            _ => capabilities,
+        }
     }
 }
 
@@ -80,7 +85,7 @@ fn select(table: &Table, columns: &[&Column], further: &[String]) -> String {
 }
 
 /// Pushes every row of a statement whose first columns are `columns`.
-fn push(
+pub(crate) fn push(
     client: &mut Client,
     table: &Table,
     statement: &Statement<Bound>,

@@ -107,7 +107,7 @@ impl Run<'_> {
     /// Where a store's table is, or would be: in the database of its group where all databases are
     /// wanted, else in the one of the configuration.
     fn place(&self, id: &StoreId) -> Result<[String; 2]> {
-        let config::Config { database, all_databases, .. } = &self.silo.config;
+        let config::Config { database, all_databases, .. } = &*self.silo.config;
         let group = id.group.as_ref().filter(|_| *all_databases);
         let database = group.unwrap_or(database);
         if database.is_empty() {

@@ -66,4 +66,4 @@ INSERT INTO events
         m(j) AS (SELECT 0 UNION ALL SELECT 1000 UNION ALL SELECT 2000 UNION ALL SELECT 3000)
     SELECT i + j, (i + j) % 7, CONCAT('kind ', (i + j) % 3), '2024-01-01' + INTERVAL (i + j) DIV 10 MINUTE FROM n, m;
 
-CREATE VIEW adults AS SELECT id, email FROM people WHERE age >= 18;
+CREATE VIEW paired AS SELECT a, b FROM pairs WHERE b > 0;

@@ -26,9 +26,12 @@ struct Run {
 }
 
 impl Shop {
-    /// `None` where there is no server: the conformance suite says that, and fails where it must.
+    /// `None` where there is no server, which is said, and fails where it must.
     fn of(script: &str) -> Option<Shop> {
-        let server = Server::find()?;
+        let Some(server) = Server::find() else {
+            protocol::testing::skip(env!("CARGO_PKG_NAME"));
+            return None;
+        };
         let database = server.database(script);
         Some(Shop { server, database, folder: tempfile::tempdir().unwrap() })
     }
@@ -367,7 +370,7 @@ fn keys_references_views_comments_and_generated_columns_are_discovered() {
         children["relations"],
         json!([{"columns": ["x", "y"], "references": {
             "schema_name": "parents", "schema_group": shop.database.name, "columns": ["b", "a"],
-        }}])
+        }, "rule": "owns", "reason": "a row goes with the one it refers to"}])
     );
     assert_eq!(shop.entry("seen")["kind"], "view");
     let old = shop.entry("old");

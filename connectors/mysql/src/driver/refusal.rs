@@ -77,7 +77,9 @@ pub(crate) fn explain(error: anyhow::Error, place: &Place<'_>) -> anyhow::Error 
                 "a row or table is locked by somebody else, also after {lock_timeout} seconds \
                  (`lock_timeout`)"
             )),
-            1213 => Fault::transient("somebody else's transaction got in the way (deadlock)"),
+            1020 | 1213 => {
+                Fault::transient("somebody else's transaction got in the way (deadlock)")
+            }
             1969 | 3024 | 1317 => Fault::transient(format!(
                 "the statement took longer than {statement_timeout} seconds \
                  (`statement_timeout`), or was ended by somebody"

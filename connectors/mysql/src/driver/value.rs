@@ -6,7 +6,7 @@ use super::wire::{Parts, push_length};
 
 /// A date, with or without a time of day, as the server has it: zero dates too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub struct Moment {
     pub(crate) year: u16,
     pub(crate) month: u8,
     pub(crate) day: u8,
@@ -18,7 +18,7 @@ pub(crate) struct Moment {
 
 /// A TIME: up to 838 hours of either sign.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Span {
+pub struct Span {
     pub(crate) negative: bool,
     pub(crate) hours: u32,
     pub(crate) minutes: u8,
@@ -41,7 +41,7 @@ pub(crate) enum Cell<'a> {
 
 /// A parameter's value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Integer(i64),
     Unsigned(u64),
@@ -56,7 +56,7 @@ pub(crate) enum Value {
 
 /// How a column's cells stand in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Null,
     Tiny(bool),
     Short(bool),
@@ -64,15 +64,21 @@ pub(super) enum Form {
     LongLong(bool),
     Float,
     Double,
+    Date,
     Moment,
     Span,
+    Bits,
+    Decimal,
+    Text,
     Bytes,
 }
 
 impl Form {
-    /// The form that a type's number and a column's flags stand for.
-    pub(super) fn of(kind: u8, flags: u16) -> Form {
+    /// The form that a type's number, a column's character set and its flags stand for.
+    pub(super) fn of(kind: u8, charset: u16, flags: u16) -> Form {
         const UNSIGNED: u16 = 1 << 5;
+        /// The character set of what is no text.
+        const BINARY: u16 = 63;
         let unsigned = flags & UNSIGNED != 0;
         match kind {
             0x01 => Form::Tiny(unsigned),
@@ -84,9 +90,13 @@ impl Form {
             0x04 => Form::Float,
             0x05 => Form::Double,
             0x06 => Form::Null,
-            0x07 | 0x0a | 0x0c | 0x0e => Form::Moment,
+            0x0a | 0x0e => Form::Date,
+            0x07 | 0x0c => Form::Moment,
             0x0b => Form::Span,
-            _ => Form::Bytes,
+            0x10 => Form::Bits,
+            0x00 | 0xf6 => Form::Decimal,
+            _ if charset == BINARY => Form::Bytes,
+            _ => Form::Text,
         }
     }
 
@@ -105,9 +115,9 @@ impl Form {
             Form::LongLong(true) => Cell::Unsigned(u64::from_le_bytes(rest.array()?)),
             Form::Float => Cell::Single(f32::from_le_bytes(rest.array()?)),
             Form::Double => Cell::Double(f64::from_le_bytes(rest.array()?)),
-            Form::Moment => Cell::Moment(moment(rest)?),
+            Form::Date | Form::Moment => Cell::Moment(moment(rest)?),
             Form::Span => Cell::Span(span(rest)?),
-            Form::Bytes => Cell::Bytes(rest.prefixed()?),
+            Form::Bits | Form::Decimal | Form::Text | Form::Bytes => Cell::Bytes(rest.prefixed()?),
         })
     }
 }

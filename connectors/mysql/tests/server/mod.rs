@@ -65,15 +65,23 @@ impl Server {
 
     /// Runs statements with the server's own client, and returns what it prints.
     pub(crate) fn run(&self, database: &str, script: &str) -> String {
+        printed(self.client(database).args(["-e", script]))
+    }
+
+    fn client(&self, database: &str) -> Command {
         let mut client = Command::new("mariadb");
         client.args(["--no-defaults", "--default-character-set=utf8mb4", "--batch"]);
         client.args(["--skip-ssl", "--skip-column-names", "-h", &self.host]);
         client.args(["-P", &self.port.to_string(), "-u", &self.user]);
-        client.args(["-e", script]).arg(database).env("MYSQL_PWD", &self.password);
-        let output = client.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        client.arg(database).env("MYSQL_PWD", &self.password);
+        client
     }
+}
+
+fn printed(client: &mut Command) -> String {
+    let output = client.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 impl Database {
@@ -83,6 +91,16 @@ impl Database {
             "" => String::new(),
             _ => self.server.run(&self.name, script),
         }
+    }
+
+    /// Runs a script that is too long for an argument.
+    #[allow(dead_code, reason = "not every test that uses this module has one")]
+    pub(crate) fn load(&self, script: &str) {
+        use std::io::{Seek as _, Write as _};
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(script.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        printed(self.server.client(&self.name).stdin(file));
     }
 }
 

@@ -1,0 +1,101 @@
+//! A database of its own for the shared erasure tests.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use connector_mysql::MySql;
+use protocol::testing::erasure::{self, Can};
+use serde_json::{Value, json};
+
+use crate::server::{self, Server};
+
+pub(crate) struct Database {
+    pub(crate) server: Server,
+    pub(crate) database: Rc<server::Database>,
+}
+
+/// Standard names, and references that are not checked.
+const STANDARD: &str =
+    "SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES'), foreign_key_checks = 0;\n";
+
+/// Only the same is equal.
+const EXACT: &str = "ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n";
+
+impl Database {
+    fn made(script: &str) -> Database {
+        let server = Server::find().unwrap();
+        let database = server.database(&format!("{EXACT}{script}"));
+        Database { server, database }
+    }
+}
+
+impl erasure::Database for Database {
+    type Silo = MySql;
+
+    fn available() -> bool {
+        Server::find().is_some()
+    }
+
+    fn can() -> Can {
+        Can { find_keyless: false, defer: false, set_default: false, leave_unindexed: false }
+    }
+
+    fn new(sql: &str) -> Database {
+        Database::made(&format!("{STANDARD}{sql}"))
+    }
+
+    fn chinook(folder: &Path) -> Database {
+        let text = std::fs::read_to_string(folder.join("Chinook_MySql.sql")).unwrap();
+        // Its first statements make and enter a database of a fixed name.
+        let (_, text) = text.split_once("USE `Chinook`;").unwrap();
+        let database = Database::made("");
+        database.database.load(text);
+        database
+    }
+
+    fn run(&self, sql: &str) {
+        self.database.run(&format!("{STANDARD}{sql}"));
+    }
+
+    fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let printed = self.database.run(&format!("{STANDARD}{sql}"));
+        let value = |text: &str| if text == "NULL" { "-".to_owned() } else { text.to_owned() };
+        printed.lines().map(|line| line.split('\t').map(value).collect()).collect()
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let names = "SELECT TABLE_NAME FROM information_schema.TABLES \
+                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE'";
+        self.database.run(names).lines().map(str::to_owned).collect()
+    }
+
+    fn group(&self) -> Option<String> {
+        Some(self.database.name.clone())
+    }
+
+    fn form(&self) -> Value {
+        let more = json!({"evidence_key": "a key of some length", "lock_timeout": 2});
+        self.server.config(&self.database, more)
+    }
+
+    fn keeps(table: &str, id: i64) -> String {
+        // A trigger can keep a row only by refusing.
+        format!(
+            "\ndelimiter //\n\
+             CREATE TRIGGER keeps BEFORE DELETE ON {table} FOR EACH ROW\n\
+             IF OLD.id = {id} THEN SIGNAL SQLSTATE '45000'; END IF//\n\
+             delimiter ;\n"
+        )
+    }
+
+    fn keeps_no_more(_: &str) -> String {
+        "DROP TRIGGER keeps".to_owned()
+    }
+
+    fn copies(table: &str, into: &str) -> String {
+        format!(
+            "CREATE TRIGGER copies AFTER DELETE ON {table} FOR EACH ROW \
+             INSERT INTO {into} VALUES (OLD.id)"
+        )
+    }
+}
