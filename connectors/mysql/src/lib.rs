@@ -42,11 +42,12 @@ pub struct MySql {
 
 impl MySql {
     /// What a table refers to, and what that means for erasure.
-    fn relations_of(&self, id: &StoreId) -> Result<Vec<Relation>> {
+    async fn relations_of(&self, id: &StoreId) -> Result<Vec<Relation>> {
         let found = match self.relations.get() {
             Some(found) => found,
             None => {
-                let found = suggest::relations(&self.catalog, &self.settings().policy()?)?;
+                let policy = self.settings().policy()?;
+                let found = suggest::compared(self, &self.catalog, &policy).await?;
                 self.relations.get_or_init(|| found)
             }
         };

@@ -38,7 +38,7 @@ impl Store for Rows<'_> {
                 schema.json_schema["properties"][&column.name]["minimum"] = 0.into();
             }
         }
-        schema.relations = self.silo.relations_of(&self.table.id)?;
+        schema.relations = self.silo.relations_of(&self.table.id).await?;
         Ok(schema)
     }
 
