@@ -1,7 +1,7 @@
 //! What may go wrong with a file and its program, and may not do harm.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::silo::Erasure;
 use protocol::testing::erasure::stories::{SHOP, ada};
@@ -56,29 +56,36 @@ fn killed_at_any_time_nothing_or_everything_is_done() {
         database.erase(&ada(&database)).unwrap();
         database.dump()
     };
-    let (mut nothing, mut everything) = (0, 0);
-    for milliseconds in (0..40).map(|i| i * 8) {
-        let database = Database::copy_of(&pristine.path);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_connector-sqlite"))
+    let start = |database: &Database| {
+        Command::new(env!("CARGO_BIN_EXE_connector-sqlite"))
             .args(["delete", "-c"])
-            .arg(config(&database))
+            .arg(config(database))
             .arg("-q")
             .arg(&query)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(milliseconds));
+            .unwrap()
+    };
+    // However busy the machine is.
+    let begun = Instant::now();
+    assert!(start(&Database::copy_of(&pristine.path)).wait().unwrap().success());
+    let took = begun.elapsed();
+    let (mut nothing, mut everything) = (0, 0);
+    for moment in 0..40 {
+        let database = Database::copy_of(&pristine.path);
+        let mut child = start(&database);
+        std::thread::sleep(took * moment / 20);
         child.kill().unwrap();
         child.wait().unwrap();
         let after = database.dump();
         match (after == before, after == whole) {
             (true, _) => nothing += 1,
             (_, true) => everything += 1,
-            _ => panic!("killed after {milliseconds} ms, a part was done"),
+            _ => panic!("killed at moment {moment} of 20, a part was done"),
         }
         // Whatever it was, the next run ends it.
-        if milliseconds % 80 == 0 {
+        if moment % 10 == 0 {
             database.erase(&ada(&database)).unwrap();
             assert_eq!(database.dump(), whole);
         }
