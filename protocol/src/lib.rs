@@ -16,7 +16,7 @@ pub mod runner;
 pub mod select;
 pub mod silo;
 mod sops;
-mod wire;
+pub mod wire;
 
 #[cfg(feature = "http")]
 pub mod http;

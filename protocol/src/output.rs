@@ -346,6 +346,25 @@ impl Output {
         })
     }
 
+    /// The same with members after the record's own, each with its comma: `,"a":null`.
+    pub(crate) fn push_raw_with(&mut self, record: &RawValue, members: &[u8]) -> Result<()> {
+        if members.is_empty() {
+            return self.push_raw(record);
+        }
+        let own = record.get().as_bytes().trim_ascii_end();
+        let own = own.strip_suffix(b"}").context("a record is no object")?.trim_ascii_end();
+        let members = if own.ends_with(b"{") { &members[1..] } else { members };
+        if self.chosen.is_some() {
+            return self.push_chosen(&[own, members, b"}"].concat());
+        }
+        self.framed(|buffer, _| {
+            on_one_line(buffer, own);
+            buffer.extend_from_slice(members);
+            buffer.push(b'}');
+            Ok(Vec::new())
+        })
+    }
+
     /// Pushes the chosen properties of a record, in the record's own order and bytes.
     fn push_chosen(&mut self, record: &[u8]) -> Result<()> {
         let Members(members) = serde_json::from_slice(record).context("a record is no object")?;

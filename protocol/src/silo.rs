@@ -382,6 +382,11 @@ pub struct Known {
 pub trait Query: Send + Sync {
     /// Pushes each of the subject's records once.
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()>;
+
+    /// Whether it reads the whole store to find them. Results say so.
+    fn reads_everything(&self) -> bool {
+        false
+    }
 }
 
 /// Looks afresh for what should be gone.
@@ -418,6 +423,12 @@ pub trait Jobs: Send + Sync {
 
     /// Pushes what a finished query found.
     async fn results(&self, handle: &Handle, out: &mut Output) -> Result<()>;
+
+    /// The job of a query whose handle names none: one that another connector for the same system
+    /// began, in whose place this one is.
+    async fn adopt(&self, _subject: &Subject) -> Result<Handle> {
+        Err(crate::fault::Fault::config("the handle names no job: ask with query again").into())
+    }
 }
 
 /// What finds a vendor's job again. Only the connector that wrote it reads it.

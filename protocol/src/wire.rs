@@ -22,6 +22,7 @@
 
 mod airbyte;
 mod flow;
+pub mod foreign;
 mod names;
 mod singer;
 mod streams;

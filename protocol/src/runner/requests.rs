@@ -214,11 +214,14 @@ async fn ask(store: Option<&dyn Store>, subject: &Subject) -> Result<Answer> {
     has(store, identifying(subject).chain(subject.properties.iter().flatten())).await?;
     match store.capabilities().query {
         None => Err(Fault::config("this store cannot be searched for a subject").into()),
-        Some(Querying::Now(_)) => Ok(Answer {
-            standing: Standing::Complete,
-            data_type: Some(DataType::Records),
-            data: HandleData::default(),
-        }),
+        Some(Querying::Now(query)) => {
+            let mut data = HandleData::default();
+            if query.reads_everything() {
+                data.more.insert("full_read".to_owned(), Value::Bool(true));
+            }
+            let data_type = Some(DataType::Records);
+            Ok(Answer { standing: Standing::Complete, data_type, data })
+        }
         Some(Querying::Job(jobs)) => started(jobs.start(RequestType::Query, subject).await?),
     }
 }
@@ -627,12 +630,18 @@ pub(super) async fn results<S: Silo>(
         let found = async {
             let store = find(&stores, &id).ok_or_else(unknown)?;
             has(store, identifying(&subject).chain(subject.properties.iter().flatten())).await?;
-            let Some(Querying::Now(query)) = store.capabilities().query else {
-                return Err(Fault::config("this store cannot be searched for a subject").into());
-            };
             let mut out = outputs.store(id.clone());
             out.choose(subject.properties.as_deref());
-            query.query(&subject, &mut out).await?;
+            match store.capabilities().query {
+                Some(Querying::Now(query)) => query.query(&subject, &mut out).await?,
+                Some(Querying::Job(jobs)) => {
+                    jobs.results(&jobs.adopt(&subject).await?, &mut out).await?;
+                }
+                None => {
+                    let what = "this store cannot be searched for a subject";
+                    return Err(Fault::config(what).into());
+                }
+            }
             out.finish()
         };
         if let Err(error) = found.await {

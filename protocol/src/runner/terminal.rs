@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::log::Style;
 use crate::output::Sink;
+use crate::wire::foreign;
 
 /// How long a connector lives at least when a host reads it through a terminal: such a host starts
 /// to wait for the end only after it has started the program, and misses an end that came sooner.
@@ -135,6 +136,7 @@ pub(crate) fn end_on_signals_with(
             if let Some(writer) = &mut closed {
                 drop(writer.write_all(&lines));
             }
+            foreign::end_all();
             std::process::exit(status);
         }
     });
