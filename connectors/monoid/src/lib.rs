@@ -1,0 +1,3 @@
+//! Any Monoid connector, wrapped: the connector's configuration names the program.
+
+pub use protocol::wire::foreign::monoid::Monoid;
