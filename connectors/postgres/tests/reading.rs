@@ -251,14 +251,16 @@ fn a_server_that_goes_away_is_said_and_the_states_are_good() {
     let schemas = chosen(&database.group(), "t", None);
     let words = ["read", "--parallel", "1", "--checkpoint", "1000"];
     let (mut child, _folder) = start(&database.form(), &words, &[("-s", &schemas)]);
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut lines = vec![String::new()];
-    out.read_line(&mut lines[0]).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.contains("\"STATE\"")) {
+        lines.push(out.next().expect("a state comes before the end"));
+    }
     database.run(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
     );
-    lines.extend(out.lines().map(|line| line.unwrap() + "\n"));
+    lines.extend(out);
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3), "{said}");
