@@ -122,6 +122,8 @@ case $trap_ in
     batch) schema; printf '{"id":1,"note":"a"}\n\n{"id":2,"note":"b"}\n' | gzip > "$(setting file)"; printf '{"type":"BATCH","stream":"crm-people","encoding":{"format":"jsonl","compression":"gzip"},"manifest":["file://%s"]}\n' "$(setting file)"; state 2 ;;
     batch-plain) schema; printf '{"id":1,"note":"a"}' > "$(setting file)"; printf '{"type":"BATCH","stream":"crm-people","filepath":"%s","format":"jsonl","batch_size":1}\n' "$(setting file)"; state 1 ;;
     batch-parquet) schema; echo '{"type":"BATCH","stream":"crm-people","encoding":{"format":"parquet"},"manifest":["file:///x"]}' ;;
+    batch-zstd) schema; echo '{"type":"BATCH","stream":"crm-people","encoding":{"format":"jsonl","compression":"zstd"},"manifest":["file:///x"]}' ;;
+    batch-elsewhere) schema; echo '{"type":"BATCH","stream":"crm-people","encoding":{"format":"jsonl"},"manifest":["s3://bucket/x"]}' ;;
     fails-after-state) schema; record '{"id":1}'; state 1; record '{"id":2}'; state 2; printf 'Traceback (most recent call last):\n  boom\nValueError: boom\n' >&2; exit 1 ;;
     dies) schema; record '{"id":1}'; state 1; record '{"id":2}'; printf '{"type":"RECORD","stream":"crm'; kill -9 $$ ;;
     garbled) schema; record '{"id":1}'; echo '{"type":"RECORD","stream":"crm-people","record":{"id":2,oops'; state 2 ;;

@@ -143,6 +143,8 @@ fn a_failure_fails_the_store_and_no_state_stands_that_came_last_before_it() {
         ("hangs", "said nothing for 4 seconds", 2),
         ("hangs-deaf", "said nothing for 4 seconds", 2),
         ("batch-parquet", "parquet", 0),
+        ("batch-zstd", "compressed by zstd", 0),
+        ("batch-elsewhere", "not on this machine", 0),
     ] {
         let run = read(trap);
         assert_eq!((run.status, run.records().len()), (3, records), "{trap}: {}", run.said);

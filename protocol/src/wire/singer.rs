@@ -20,6 +20,7 @@
 //! Decimals are never written as strings, because targets that check records refuse them, and a
 //! schema never has bounds or `multipleOf`, because targets that compute with doubles fail on them.
 
+pub(in crate::wire) mod batch;
 mod catalog;
 mod schema;
 pub(super) mod tap;

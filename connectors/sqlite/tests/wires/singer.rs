@@ -254,7 +254,7 @@ fn batches_of_both_forms_are_taken_and_acknowledged_with_their_records() {
         (json!({"encoding": {"format": "parquet"}, "manifest": ["x"]}), "files of JSON lines"),
         (json!({"manifest": ["s3://bucket/x"]}), "not on this machine"),
         (json!({"manifest": ["/no/such/file"]}), "orders: the batch /no/such/file cannot be read"),
-        (json!({"encoding": {"compression": "zstd"}, "manifest": ["x"]}), "other than gzip"),
+        (json!({"encoding": {"compression": "zstd"}, "manifest": ["x"]}), "compressed by zstd"),
     ] {
         let mut message = json!({"type": "BATCH", "stream": "orders"});
         message.as_object_mut().unwrap().extend(batch.as_object().unwrap().clone());

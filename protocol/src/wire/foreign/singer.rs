@@ -31,6 +31,7 @@ use crate::silo::{
     Ability, Access, Capabilities, From, Kind, Query, Read, Sample, Schema, Silo, Store, StoreId,
     Subject,
 };
+use crate::wire::singer::batch::Batch;
 
 /// How long a tap may take to say what it is.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -558,46 +559,14 @@ struct Line<'a> {
     value: Option<&'a RawValue>,
 }
 
-/// Relays the records in the files of a batch, of either form there is; whether more are wanted.
+/// Relays the records in the files of a batch; whether more are wanted.
 fn batch(line: &[u8], relay: &mut Relay<'_>) -> Result<bool> {
-    #[derive(Deserialize)]
-    struct Batch {
-        #[serde(default)]
-        encoding: Option<Encoding>,
-        #[serde(default)]
-        manifest: Vec<String>,
-        #[serde(default)]
-        filepath: Option<String>,
-        #[serde(default)]
-        format: Option<String>,
-        #[serde(default)]
-        compression: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Encoding {
-        #[serde(default)]
-        format: Option<String>,
-        #[serde(default)]
-        compression: Option<String>,
-    }
     let batch: Batch = serde_json::from_slice(line)?;
-    let (format, compression) = match batch.encoding {
-        Some(encoding) => (encoding.format, encoding.compression),
-        None => (batch.format, batch.compression),
-    };
-    if format.as_deref().is_some_and(|format| format != "jsonl") {
-        let format = format.unwrap_or_default();
-        let what = format!("its format is {format}: let the tap write jsonl, or no batches");
-        return Err(Fault::config(what).into());
-    }
-    for place in batch.manifest.iter().chain(&batch.filepath) {
-        let path = place.strip_prefix("file://").unwrap_or(place);
-        let file = std::fs::File::open(path).with_context(|| format!("reading {place}"))?;
-        let zipped = match compression.as_deref() {
-            None => path.ends_with(".gz"),
-            Some(compression) => compression == "gzip",
-        };
-        let file: Box<dyn std::io::Read> = match zipped {
+    let (paths, gzip) = batch.files().map_err(Fault::config)?;
+    for path in paths {
+        let file = std::fs::File::open(&path);
+        let file = file.with_context(|| format!("reading {}", path.display()))?;
+        let file: Box<dyn std::io::Read> = match gzip {
             true => Box::new(MultiGzDecoder::new(file)),
             false => Box::new(file),
         };
@@ -606,7 +575,8 @@ fn batch(line: &[u8], relay: &mut Relay<'_>) -> Result<bool> {
         while reader.by_ref().read_until(b'\n', &mut line)? > 0 {
             if !line.trim_ascii().is_empty() {
                 let record = serde_json::from_slice(&line);
-                let record: &RawValue = record.with_context(|| format!("a record of {place}"))?;
+                let record: &RawValue =
+                    record.with_context(|| format!("a record of {}", path.display()))?;
                 if !relay.record(record)? {
                     return Ok(false);
                 }

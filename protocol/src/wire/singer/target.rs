@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::batch::Batch;
 use crate::fault::Fault;
 use crate::log;
 use crate::message::{Details, SchemaEntry};
@@ -129,60 +129,6 @@ struct Message<'a> {
     value: Option<&'a RawValue>,
     #[serde(flatten)]
     batch: Batch,
-}
-
-/// Files of records, as the SDK and as the older library name them.
-#[derive(Deserialize)]
-struct Batch {
-    #[serde(default)]
-    encoding: Option<Encoding>,
-    #[serde(default)]
-    manifest: Vec<String>,
-    #[serde(default)]
-    filepath: Option<String>,
-    #[serde(default)]
-    format: Option<String>,
-    #[serde(default)]
-    compression: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Encoding {
-    #[serde(default)]
-    format: Option<String>,
-    #[serde(default)]
-    compression: Option<String>,
-}
-
-impl Batch {
-    /// The files, and whether they are compressed.
-    fn files(self) -> Result<(Vec<PathBuf>, bool), String> {
-        let Encoding { format, compression } = self
-            .encoding
-            .unwrap_or(Encoding { format: self.format, compression: self.compression });
-        if format.is_some_and(|format| format != "jsonl") {
-            return Err("of batches only those with files of JSON lines can be taken".to_owned());
-        }
-        let gzip = match compression.as_deref() {
-            None | Some("none" | "") => false,
-            Some("gzip") => true,
-            Some(_) => return Err("a batch is compressed in a way other than gzip".to_owned()),
-        };
-        let mut paths = Vec::new();
-        for name in self.manifest.into_iter().chain(self.filepath) {
-            match name.split_once("://") {
-                None => paths.push(PathBuf::from(name)),
-                Some(("file", path)) => paths.push(PathBuf::from(path)),
-                Some(_) => {
-                    return Err("a batch names a file that is not on this machine".to_owned());
-                }
-            }
-        }
-        match paths.is_empty() {
-            true => Err("a batch names no file".to_owned()),
-            false => Ok((paths, gzip)),
-        }
-    }
 }
 
 impl Lines {
