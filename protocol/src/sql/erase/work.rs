@@ -292,10 +292,12 @@ impl<'e, E: Engine> Work<'e, E> {
         self.run(sql).await
     }
 
-    /// Fills a temporary table, and tells the planner.
+    /// Fills a temporary table, and tells the planner where it matters.
     pub(super) async fn fill(&mut self, temp: &str, statement: Statement<E::Value>) -> Result<u64> {
+        /// So few rows are found by any plan.
+        const FEW: u64 = 100;
         let filled = self.session.run(&statement).await?;
-        if filled > 0
+        if filled > FEW
             && let Some(sql) = self.engine.filled(temp)
         {
             self.run(sql).await?;
