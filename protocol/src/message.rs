@@ -488,6 +488,8 @@ pub enum Action {
     Blocked,
     /// The records stay, unreferenced, and may hold personal data.
     Left,
+    /// The user may not see or change the records; where it may not see them, their number is 0.
+    Denied,
     /// The records differ from an identifier by case, accents or blanks only, and stay.
     Near,
 }

@@ -153,6 +153,7 @@ impl Tables<'_> {
                 checks: Vec::new(),
                 triggers: Vec::new(),
                 copies,
+                denied: Vec::new(),
                 rows,
             });
             Ok(())

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::fault::Fault;
 use protocol::output::Output;
-use protocol::silo::StoreId;
+use protocol::silo::{Kind, StoreId};
 use protocol::sql::catalog::{Catalog, Column, ForeignKey, Table};
 use protocol::sql::dialect::Dialect;
 use protocol::sql::erase::engine::{
@@ -193,6 +193,12 @@ impl Engine for MySql {
     fn checks_at_end(&self, _: &ForeignKey) -> bool {
         // Row by row, as they come.
         false
+    }
+
+    fn alike(&self, name: &str, table: &Table) -> Option<String> {
+        // No temporary table has partitions or a history.
+        let plain = table.kind == Kind::Table && table.copies.is_empty();
+        plain.then(|| format!("CREATE TEMPORARY TABLE {name} LIKE {}", MYSQL.path(&table.path)))
     }
 
     fn lets_itself_go(&self) -> bool {

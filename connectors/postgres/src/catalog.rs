@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use protocol::message::Relation as Reference;
 use protocol::silo::{Kind, StoreId};
-use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Table};
+use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Right, Table};
 use protocol::{Context, Deserialize, Result, bail};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
@@ -103,6 +103,10 @@ struct RelationRow {
     row_security: bool,
     usage: bool,
     select: bool,
+    /// Whether every column can be selected, by the table's grant or its own.
+    see: bool,
+    delete: bool,
+    update: bool,
     columns: Option<Vec<ColumnRow>>,
     parts: Option<Vec<Part>>,
 }
@@ -250,6 +254,7 @@ fn relation(
     };
     let mut columns = Vec::new();
     let mut ways = Vec::new();
+    let denied = denied(&row);
     for column in row.columns.unwrap_or_default() {
         let mut resolved = types.resolve(column.r#type, column.dimensions);
         if column.modifier >= 0 {
@@ -285,6 +290,7 @@ fn relation(
         checks: Vec::new(),
         triggers: Vec::new(),
         copies: Vec::new(),
+        denied,
         rows: known.then_some(row.rows as u64),
     };
     let relation = Relation {
@@ -297,6 +303,16 @@ fn relation(
         only: row.kind == "r" && row.heap,
     };
     Ok((table, relation))
+}
+
+/// What the user may not do. Row-level security hides rows.
+fn denied(row: &RelationRow) -> Vec<Right> {
+    let rights = [
+        (Right::See, row.usage && row.see && !row.row_security),
+        (Right::Delete, row.usage && row.delete),
+        (Right::Update, row.usage && row.update),
+    ];
+    rights.into_iter().filter(|(_, granted)| !granted).map(|(right, _)| right).collect()
 }
 
 fn constrain(table: &mut Table, ids: &HashMap<u32, StoreId>, row: ConstraintRow) {

@@ -8,6 +8,11 @@ SELECT json_build_object(
     'rowSecurity', c.relrowsecurity AND row_security_active(c.oid),
     'usage', has_schema_privilege(n.oid, 'USAGE'),
     'select', has_table_privilege(c.oid, 'SELECT'),
+    'see', NOT EXISTS (
+        SELECT 1 FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attnum > 0
+            AND NOT t.attisdropped AND NOT has_column_privilege(c.oid, t.attnum, 'SELECT')),
+    'delete', has_table_privilege(c.oid, 'DELETE'),
+    'update', has_any_column_privilege(c.oid, 'UPDATE'),
     'columns', (
         SELECT json_agg(json_build_object(
             'name', t.attname, 'type', t.atttypid::int8, 'modifier', t.atttypmod,

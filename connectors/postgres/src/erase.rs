@@ -23,7 +23,7 @@ use protocol::{Context, Result, async_trait, log};
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind as WireKind, Type as Wire};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Error, Row, SimpleQueryMessage};
 
 use crate::Postgres;
 use crate::catalog::{self, CITEXT, Relation};
@@ -271,6 +271,19 @@ impl Engine for Erased {
         key.on_delete == OnChange::Refuse
     }
 
+    fn together(&self, first: &[String], last: &str) -> Option<String> {
+        let first = first.iter().enumerate().map(|(i, change)| format!("change_{i} AS ({change})"));
+        let first: Vec<String> = first.collect();
+        Some(format!("WITH {} {last}", first.join(", ")))
+    }
+
+    fn alike(&self, name: &str, table: &Table) -> Option<String> {
+        let path = POSTGRES.path(&table.path);
+        Some(format!(
+            "CREATE TEMPORARY TABLE {name} (LIKE {path} INCLUDING CONSTRAINTS INCLUDING GENERATED)"
+        ))
+    }
+
     async fn residue(&self, stores: &[&Table]) -> Result<Vec<Residue>> {
         let session = session::Session::open(&self.settings, &self.name).await?;
         let names: Vec<String> = stores.iter().map(|table| POSTGRES.path(&table.path)).collect();
@@ -339,16 +352,32 @@ impl EngineSession for Session {
     }
 
     async fn run(&mut self, statement: &Statement<Parameter>) -> Result<u64> {
-        self.session
-            .client
-            .execute_raw(&statement.text, &statement.values)
-            .await
-            .map_err(|error| self.explain(error))
+        let client = &self.session.client;
+        let changed = match statement.values.is_empty() {
+            // One round trip, where a statement that is prepared takes two.
+            true => client.simple_query(&statement.text).await.map(|messages| {
+                let changed = messages.iter().filter_map(|message| match message {
+                    SimpleQueryMessage::CommandComplete(changed) => Some(*changed),
+                    _ => None,
+                });
+                changed.sum()
+            }),
+            false => client.execute_raw(&statement.text, &statement.values).await,
+        };
+        changed.map_err(|error| self.explain(error))
     }
 
     async fn rows(&mut self, statement: &Statement<Parameter>, each: Each<'_>) -> Result<()> {
         let explain = |error| explain(&self.settings, error);
-        let rows = self.session.client.query_raw(&statement.text, &statement.values).await;
+        let client = &self.session.client;
+        let rows = match statement.values.is_empty() {
+            // One round trip here as well.
+            true => {
+                let none: [(Parameter, Wire); 0] = [];
+                client.query_typed_raw(&statement.text, none).await
+            }
+            false => client.query_raw(&statement.text, &statement.values).await,
+        };
         let mut rows = pin!(rows.map_err(explain)?);
         while let Some(row) = rows.try_next().await.map_err(explain)? {
             let values = (0..row.len()).map(|place| value(&row, place));

@@ -108,6 +108,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         checks: checks(connection, name)?,
         triggers: triggers(connection, name)?,
         copies: Vec::new(),
+        denied: Vec::new(),
         rows: None,
     })
 }
@@ -143,21 +144,49 @@ fn checks(connection: &Connection, table: &str) -> Result<Vec<String>> {
     let text = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let sql: Option<String> = connection.query_row(text, [table], |row| row.get(0)).optional()?;
     let sql = sql.unwrap_or_default();
+    Ok(checks_in(&sql))
+}
+
+/// The expressions, in their parentheses, after each CHECK of a statement.
+fn checks_in(sql: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for (place, _) in sql.to_ascii_uppercase().match_indices("CHECK") {
-        let rest = &sql[place + "CHECK".len()..];
-        if !rest.trim_start().starts_with('(') {
+    let (mut at, mut depth) = (0, 0);
+    // Whether the last word was CHECK, and where its expression began.
+    let (mut due, mut begun) = (false, None);
+    while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
+        // A quote that is doubled ends one text and begins another, which comes to the same.
+        let marks = [("'", "'"), ("\"", "\""), ("`", "`"), ("[", "]"), ("--", "\n"), ("/*", "*/")];
+        if let Some((open, close)) = marks.iter().find(|(open, _)| rest.starts_with(open)) {
+            let inside = rest.get(open.len()..).unwrap_or_default();
+            let length = inside.find(close).map_or(inside.len(), |length| length + close.len());
+            at += open.len() + length;
+            due &= matches!(*open, "--" | "/*");
             continue;
         }
-        let mut depth = 0;
-        let end = rest.char_indices().find(|(_, c)| {
-            depth += i32::from(*c == '(') - i32::from(*c == ')');
-            depth == 0 && *c == ')'
-        });
-        // A parenthesis in a text makes it longer or shorter; what it is for is naming columns.
-        found.push(rest[..end.map_or(rest.len(), |(at, _)| at + 1)].trim().to_owned());
+        let word: usize =
+            rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum();
+        if word > 0 {
+            due = rest.get(..word).is_some_and(|word| word.eq_ignore_ascii_case("check"));
+            at += word;
+            continue;
+        }
+        let c = rest.chars().next().unwrap_or_default();
+        if c == '(' {
+            if due && begun.is_none() {
+                begun = Some((at, depth));
+            }
+            depth += 1;
+        } else if c == ')' {
+            depth -= 1;
+            if let Some((from, _)) = begun.filter(|(_, outside)| *outside == depth) {
+                found.extend(sql.get(from..=at).map(str::to_owned));
+                begun = None;
+            }
+        }
+        due &= c.is_whitespace();
+        at += c.len_utf8();
     }
-    Ok(found)
+    found
 }
 
 /// The columns of each index, and of each that is unique and covers all rows.
@@ -335,6 +364,14 @@ fn length(declared: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_are_found_whatever_stands_in_texts_and_comments() {
+        let sql = "CREATE TABLE \"CHECK (\" (a INT CHECK (a IN (1, 2)), b TEXT check/* ( */(b <> ')'),
+            -- CHECK (none)
+            c TEXT DEFAULT 'CHECK (x)', CONSTRAINT d CHECK (a < 3 AND c <> 'it''s ('), check_e INT)";
+        assert_eq!(checks_in(sql), ["(a IN (1, 2))", "(b <> ')')", "(a < 3 AND c <> 'it''s (')"]);
+    }
 
     #[test]
     fn declared_types_are_read_for_what_their_values_usually_are() {

@@ -177,6 +177,22 @@ impl Engine for Sqlite {
         (key.on_delete != OnChange::Restrict).then(|| "PRAGMA defer_foreign_keys = ON".to_owned())
     }
 
+    fn alike(&self, name: &str, table: &Table) -> Option<String> {
+        let column = |column: &Column| {
+            let collation = column.collation.as_ref().map(|name| format!(" COLLATE {name}"));
+            format!(
+                "{} {}{}{}",
+                SQLITE.name(&column.name),
+                affinity(&column.declared),
+                collation.unwrap_or_default(),
+                if column.nullable || column.generated { "" } else { " NOT NULL" }
+            )
+        };
+        let mut parts: Vec<String> = table.columns.iter().map(column).collect();
+        parts.extend(table.checks.iter().map(|check| format!("CHECK {check}")));
+        Some(format!("CREATE TEMPORARY TABLE {name} ({})", parts.join(", ")))
+    }
+
     fn checks_at_end(&self, key: &ForeignKey) -> bool {
         key.on_delete == OnChange::Refuse
     }

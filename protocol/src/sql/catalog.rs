@@ -57,8 +57,21 @@ pub struct Table {
     /// The names of what in the database holds copies of its rows until somebody refreshes or purges
     /// it: materialized views, histories.
     pub copies: Vec<String>,
+    /// What the user may not do with all its rows.
+    pub denied: Vec<Right>,
     /// About how many rows, where the database keeps count.
     pub rows: Option<u64>,
+}
+
+/// What erasing from a table needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// To see its rows.
+    See,
+    /// To delete them.
+    Delete,
+    /// To change them.
+    Update,
 }
 
 /// One column.
@@ -148,6 +161,11 @@ impl Table {
     pub fn enforced(&self) -> impl Iterator<Item = &[String]> {
         let key = Some(self.key.as_slice()).filter(|key| !key.is_empty());
         key.into_iter().chain(self.uniques.iter().map(Vec::as_slice))
+    }
+
+    /// Whether the user has a right to all its rows.
+    pub fn may(&self, right: Right) -> bool {
+        !self.denied.contains(&right)
     }
 
     /// What `discover` says of the table.

@@ -8,7 +8,8 @@
 //! | `policy`, `persons` | what a person says, and what names say, of stores |
 //! | `relations` | what refers to what, and what that means |
 //! | `closure` | the rows that belong to the subject |
-//! | `decide`, `strategies`, `sequence` | what becomes of them, and in which order |
+//! | `decide`, `references`, `circles`, `sequence` | what becomes of them, and in which order |
+//! | `strategies`, `rekey`, `trial` | what masks make of them, and whether that can hold |
 //! | `plan`, `seal` | the plan and the hash that stands for it |
 //! | `plain`, `execute`, `carry`, `verify` | doing it, and looking again |
 //! | `residue`, `evidence` | what else is there, and what can be shown of it later |
@@ -17,6 +18,7 @@
 //! read of them comes in pages.
 
 mod carry;
+mod circles;
 mod closure;
 mod decide;
 pub mod engine;
@@ -27,6 +29,8 @@ pub mod persons;
 mod plain;
 mod plan;
 pub mod policy;
+mod references;
+mod rekey;
 pub mod relations;
 mod residue;
 mod review;
@@ -34,6 +38,7 @@ mod seal;
 pub mod sequence;
 mod strategies;
 pub mod suggest;
+mod trial;
 mod verify;
 mod work;
 
@@ -260,13 +265,13 @@ impl<S: Databases> Erase for S {
                     Action::Near => store.near += step.rows,
                     // The rows that it is about are counted as rows that are to go.
                     Action::Blocked => {}
-                    Action::Undecided | Action::Left => {
-                        let word = if step.action == Action::Left { "left" } else { "undecided" };
-                        store.unverifiable = Some(format!(
-                            "{} rows are {word}: {}",
-                            step.rows,
-                            step.reason.as_deref().unwrap_or_default()
-                        ));
+                    Action::Undecided | Action::Left | Action::Denied => {
+                        let why = step.reason.as_deref().unwrap_or_default();
+                        store.unverifiable = Some(match step.action {
+                            Action::Undecided => format!("{} rows are undecided: {why}", step.rows),
+                            Action::Left => format!("{} rows are left: {why}", step.rows),
+                            _ => format!("denied: {why}"),
+                        });
                     }
                 }
             }

@@ -155,6 +155,7 @@ mod tests {
             checks: Vec::new(),
             triggers: Vec::new(),
             copies: Vec::new(),
+            denied: Vec::new(),
             rows: None,
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod chinook;
 pub mod generated;
+pub mod masked;
 mod oracle;
 pub mod requests;
 pub mod stories;
@@ -32,6 +33,8 @@ pub struct Can {
     pub defer: bool,
     /// Sets a reference to its default when the row above goes.
     pub set_default: bool,
+    /// Changes a key and the references to it in one statement.
+    pub change_together: bool,
     /// Has references without an index.
     pub leave_unindexed: bool,
 }
@@ -48,7 +51,23 @@ pub trait Database: Sized {
 
     /// What it is able to.
     fn can() -> Can {
-        Can { find_keyless: true, defer: true, set_default: true, leave_unindexed: true }
+        Can {
+            find_keyless: true,
+            defer: true,
+            set_default: true,
+            change_together: true,
+            leave_unindexed: true,
+        }
+    }
+
+    /// The clauses that give a key of words its collation, and a reference to it another one.
+    fn collations() -> (&'static str, &'static str) {
+        ("", "")
+    }
+
+    /// Whether a reference to such a key may differ from it by case.
+    fn caseless() -> bool {
+        false
     }
 
     /// A new database with these statements in it, without a regard to references.
@@ -187,7 +206,7 @@ pub fn steps(plan: &Plan) -> Vec<String> {
         .map(|step| {
             let word = serde_json::to_value(step.action).unwrap();
             let columns = match step.action {
-                Action::Delete | Action::Keep | Action::Left => String::new(),
+                Action::Delete | Action::Keep | Action::Left | Action::Denied => String::new(),
                 _ => format!("({})", step.columns.join(",")),
             };
             format!("{} {}{columns} {}", word.as_str().unwrap(), step.schema_name, step.rows)
@@ -227,6 +246,11 @@ macro_rules! erasure {
             kept_rows_keep_what_they_own_and_what_is_above_them_must_be_masked
             a_kept_column_keeps_its_row_and_the_rest_of_it_is_masked
             a_reference_that_cannot_be_null_can_be_set_to_a_constant
+        }
+        $crate::erasure! { @each $database: masked:
+            a_masked_key_takes_the_references_to_it_along
+            a_masked_key_that_cannot_be_followed_fails_the_plan_by_name
+            a_mask_that_a_check_refuses_fails_the_plan_before_any_write
         }
         $crate::erasure! { @each $database: requests:
             a_plan_is_refused_once_a_row_was_added_or_swapped_for_another

@@ -37,7 +37,17 @@ impl erasure::Database for Database {
     }
 
     fn can() -> Can {
-        Can { find_keyless: false, defer: false, set_default: false, leave_unindexed: false }
+        Can {
+            find_keyless: false,
+            defer: false,
+            set_default: false,
+            change_together: false,
+            leave_unindexed: false,
+        }
+    }
+
+    fn caseless() -> bool {
+        true
     }
 
     fn new(sql: &str) -> Database {

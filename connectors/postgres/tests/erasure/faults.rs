@@ -18,7 +18,7 @@ fn database() -> Option<Database> {
 }
 
 /// The kinds of the records of an evidence file.
-fn kinds(path: &Path) -> Vec<String> {
+pub(crate) fn kinds(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let kind = |line: &str| {
         let record: Value = serde_json::from_str(line).unwrap();
@@ -27,13 +27,13 @@ fn kinds(path: &Path) -> Vec<String> {
     text.lines().map(kind).collect()
 }
 
-fn through(database: &Database, proxy: &Proxy) -> Value {
+pub(crate) fn through(database: &Database, proxy: &Proxy) -> Value {
     let mut form = database.form();
     form["port"] = json!(proxy.port);
     form
 }
 
-fn port(database: &Database) -> u16 {
+pub(crate) fn port(database: &Database) -> u16 {
     u16::try_from(database.form()["port"].as_u64().unwrap()).unwrap()
 }
 

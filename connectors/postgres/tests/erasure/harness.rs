@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use connector_postgres::Postgres;
 use protocol::Result;
+use protocol::message::Plan;
 use protocol::silo::{Access, Erasure, Outcome, Silo as _};
 use protocol::testing::erasure;
 use serde_json::{Value, json};
@@ -21,13 +22,21 @@ impl Database {
 
     /// Carries a request out with another form than its own.
     pub(crate) fn erase_by(&self, form: &Value, request: &Erasure) -> Result<Vec<Outcome>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let config = serde_json::from_value(form.clone()).unwrap();
-            let silo = Postgres::connect(config, Access::Write).await?;
-            silo.eraser().unwrap().erase(request).await
-        })
+        by(form, async |silo| silo.eraser().unwrap().erase(request).await)
     }
+
+    /// Plans with another form than its own.
+    pub(crate) fn plan_by(&self, form: &Value, request: &Erasure) -> Result<Plan> {
+        by(form, async |silo| silo.eraser().unwrap().plan(request).await)
+    }
+}
+
+fn by<T>(form: &Value, work: impl AsyncFnOnce(&Postgres) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = serde_json::from_value(form.clone()).unwrap();
+        work(&Postgres::connect(config, Access::Write).await?).await
+    })
 }
 
 /// References are not checked, and no trigger runs.
@@ -38,6 +47,10 @@ impl erasure::Database for Database {
 
     fn available() -> bool {
         Server::find().is_some()
+    }
+
+    fn collations() -> (&'static str, &'static str) {
+        (" COLLATE \"en-x-icu\"", " COLLATE \"C\"")
     }
 
     fn new(sql: &str) -> Database {

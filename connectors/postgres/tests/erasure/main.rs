@@ -6,6 +6,7 @@
 mod common;
 mod faults;
 mod harness;
+mod others;
 mod own;
 mod proxy;
 

@@ -9,7 +9,7 @@ use protocol::silo::{Erasure, Known, StoreId, Subject};
 use protocol::testing::erasure::{Database as _, deleted, steps, stories};
 use serde_json::json;
 
-use crate::common::Server;
+use crate::common::{Server, call};
 use crate::harness::Database;
 
 /// The database with these statements in it, where there is a server.
@@ -142,13 +142,22 @@ fn a_citext_is_equal_as_its_type_says() {
 }
 
 #[test]
-fn rows_that_are_hidden_and_stores_without_a_grant_stop_it_by_name() {
+fn rows_that_are_hidden_and_stores_without_a_grant_are_denied_by_name() {
     let Some(server) = Server::find() else { return };
     let name = format!("eraser_{}", std::process::id());
-    for (change, complaint) in [
-        ("ALTER TABLE line ENABLE ROW LEVEL SECURITY", "line"),
-        ("REVOKE ALL ON line FROM ROLE", "line"),
-        ("REVOKE DELETE ON line FROM ROLE", "line"),
+    for (change, denied) in [
+        ("ALTER TABLE line ENABLE ROW LEVEL SECURITY", "denied line 0"),
+        ("REVOKE ALL ON line FROM ROLE", "denied line 0"),
+        ("REVOKE DELETE ON line FROM ROLE", "denied line 3"),
+        // Its rows stay, and the relation would change them.
+        (
+            "ALTER TABLE line ALTER order_id DROP NOT NULL; REVOKE UPDATE ON line FROM ROLE",
+            "denied line 3",
+        ),
+        (
+            "ALTER TABLE line ALTER order_id DROP NOT NULL; REVOKE SELECT ON line FROM ROLE",
+            "denied line 0",
+        ),
     ] {
         let database = Database::new(stories::SHOP);
         let change = change.replace("ROLE", &name);
@@ -161,10 +170,29 @@ fn rows_that_are_hidden_and_stores_without_a_grant_stop_it_by_name() {
         let mut form = database.form();
         form["username"] = json!(name);
         form["password"] = json!("p");
-        let error = database.erase_by(&form, &stories::ada(&database)).unwrap_err().to_string();
-        assert!(error.contains(complaint), "{change}: {error}");
-        assert!(!error.contains("ada@"), "{error}");
+        let policy = match change.contains("NOT NULL") {
+            true => json!({"relations": [{"schema_name": "line", "columns": ["order_id"],
+                "rule": "refers", "references": {"schema_name": "orders", "columns": ["id"]}}]}),
+            false => json!({}),
+        };
+        let request = database.follow("customer", "email", "ada@x.org", &policy);
+        let error = database.erase_by(&form, &request).unwrap_err().to_string();
+        assert!(error.contains("nothing was erased") && error.contains("line"), "{error}");
         assert_eq!(database.dump(), before);
+        for command in ["plan", "verify"] {
+            let identifier = json!({"schema_name": "customer", "schema_group": database.0.group(),
+                                    "identifier": "email", "identifier_query": "ada@x.org"});
+            let mut query = json!({"identifiers": [identifier], "follow": true});
+            query.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+            let run = call(&form, &[command], &[("-q", &query.to_string())], "");
+            assert_eq!(run.status, 3, "{change}: {command}: {run:?}");
+            assert!(
+                run.lines.contains("denied") && run.lines.contains("this user may not"),
+                "{run:?}"
+            );
+        }
+        let plan = steps(&database.plan_by(&form, &request).unwrap());
+        assert!(plan.contains(&denied.to_owned()), "{change}: {plan:?}");
         drop(database);
         server.run("postgres", &format!("DROP ROLE {name}"));
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use connector_sqlite::Sqlite;
-use protocol::testing::erasure;
+use protocol::testing::erasure::{self, Can};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
@@ -31,6 +31,24 @@ impl Database {
 
 impl erasure::Database for Database {
     type Silo = Sqlite;
+
+    fn can() -> Can {
+        Can {
+            find_keyless: true,
+            defer: true,
+            set_default: true,
+            change_together: false,
+            leave_unindexed: true,
+        }
+    }
+
+    fn collations() -> (&'static str, &'static str) {
+        (" COLLATE NOCASE", "")
+    }
+
+    fn caseless() -> bool {
+        true
+    }
 
     fn new(sql: &str) -> Database {
         let database = Database::empty();

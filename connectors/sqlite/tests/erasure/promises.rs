@@ -205,21 +205,3 @@ fn a_plan_suggests_a_policy_that_is_refused_until_it_is_completed() {
     write(&suggested);
     assert_eq!(plan(&with).status.code(), Some(0));
 }
-
-#[test]
-fn a_check_that_may_refuse_a_mask_is_named_and_a_dry_run_tries_it() {
-    let database = Database::new(
-        "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT, email TEXT CHECK (email LIKE '%@%)'));
-         INSERT INTO p VALUES (1, 'Ada', 'ada@x.org)');",
-    );
-    let columns = json!({"name": null, "email": {"constant": "none"}});
-    let policy = json!({"strategies": [{"schema_name": "p", "columns": columns}]});
-    let request = database.follow("p", "id", "1", &policy);
-    let warnings = database.plan(&request).unwrap().warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("`email`")), "{warnings:?}");
-    assert!(!warnings.iter().any(|warning| warning.contains("`name`")), "{warnings:?}");
-    let before = database.dump();
-    let dry = Erasure { dry_run: true, ..request.clone() };
-    assert!(database.erase(&dry).is_err() && database.erase(&request).is_err());
-    assert_eq!(database.dump(), before);
-}

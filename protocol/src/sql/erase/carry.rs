@@ -272,7 +272,7 @@ fn outcomes_of<E: Engine>(one: &Prepared<'_, E>, intent: &Intent) -> Vec<Outcome
             Action::Keep => add("kept"),
             Action::Near => add("near"),
             Action::Left => add("left"),
-            Action::Undecided | Action::Blocked => {}
+            Action::Undecided | Action::Blocked | Action::Denied => {}
         }
         if matches!(step.action, Action::Near | Action::Left) {
             outcome.skipped.push(format!(

@@ -136,6 +136,9 @@ impl<E: Engine> Work<'_, E> {
         if walk.phase == Phase::Review && (self.graph.persons[child] || self.graph.looks[child]) {
             return Ok(());
         }
+        if !self.sees(place, child) {
+            return Ok(());
+        }
         let from = self.children(edge)?;
         let key = self.row_key(child, "c")?;
         let (round, phase) = (walk.round, walk.phase as i64);
@@ -200,6 +203,9 @@ impl<E: Engine> Work<'_, E> {
         any_round: bool,
     ) -> Result<()> {
         let parent = edge.parent;
+        if !self.sees(place, parent) {
+            return Ok(());
+        }
         self.ensure_keys(parent).await?;
         let (from, key) = (self.parents(edge)?, self.row_key(parent, "p")?);
         let mut conditions = Vec::new();

@@ -1,5 +1,4 @@
-//! What becomes of the rows of a closure: which go, which are masked or kept, which references of
-//! rows that stay are nulled, and what stops it.
+//! What becomes of the rows of a closure: which go, which are masked or kept, and what stops it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +6,12 @@ use anyhow::Result;
 
 use super::closure::{Walk, candidate_table, shared_table};
 use super::engine::{Cell, Engine, Session};
-use super::persons::personal_columns;
-use super::policy::{Named, Policy, Retain, Rule, StoreAction, find, is_named};
-use super::relations::{Edge, nullable_columns};
+use super::policy::{Named, Policy, Retain, Rule, StoreAction, find};
 use super::sequence::children_first;
 use super::strategies::Key;
 use super::work::{Fate, Phase, Stay, Work, key_table};
 use crate::message::Action;
-use crate::sql::catalog::OnChange;
+use crate::sql::catalog::Right;
 use crate::sql::statement::Statement;
 
 /// One step of a plan, with what its execution needs.
@@ -79,29 +76,45 @@ pub(super) struct Fates {
     pub(super) delete: u64,
     pub(super) mask: u64,
     pub(super) keep: u64,
+    /// The last of the relations that led to rows that go.
+    via: Option<usize>,
 }
 
 impl<E: Engine> Work<'_, E> {
-    /// How many rows of a store have which fate.
-    pub(super) async fn fates(&mut self, place: usize) -> Result<Fates> {
-        let mut fates = Fates::default();
-        if !self.has_keys(place) {
-            return Ok(fates);
-        }
-        let sql = format!("SELECT fate, count(*) FROM {} GROUP BY fate", key_table(place));
-        let mut each = |cells: &[Cell<'_>]| {
-            if let [Cell::Integer(fate), Cell::Integer(rows)] = cells {
-                let rows = u64::try_from(*rows).unwrap_or(0);
-                match *fate {
-                    0 => fates.delete = rows,
+    /// How many rows of each store in the key tables have which fate.
+    async fn fates(&mut self) -> Result<BTreeMap<usize, Fates>> {
+        /// A statement counts so many stores: a round trip for each of many costs more.
+        const STORES: usize = 50;
+        let reached = self.reached();
+        let mut found: BTreeMap<usize, Fates> =
+            reached.iter().map(|&place| (place, Fates::default())).collect();
+        for places in reached.chunks(STORES) {
+            let count = |place: &usize| {
+                let keys = key_table(*place);
+                format!("SELECT {place}, fate, count(*), max(via) FROM {keys} GROUP BY fate")
+            };
+            let sql = places.iter().map(count).collect::<Vec<_>>().join(" UNION ALL ");
+            let mut each = |cells: &[Cell<'_>]| {
+                let number = |i: usize| match cells.get(i) {
+                    Some(Cell::Integer(number)) => *number,
+                    _ => -1,
+                };
+                let place = usize::try_from(number(0)).unwrap_or_default();
+                let (rows, fates) = (u64::try_from(number(2)).unwrap_or(0), found.entry(place));
+                let fates = fates.or_default();
+                match number(1) {
+                    0 => {
+                        fates.delete = rows;
+                        fates.via = usize::try_from(number(3)).ok();
+                    }
                     1 => fates.mask = rows,
                     _ => fates.keep = rows,
                 }
-            }
-            Ok(())
-        };
-        self.session.rows(&Statement::plain(sql), &mut each).await?;
-        Ok(fates)
+                Ok(())
+            };
+            self.session.rows(&Statement::plain(sql), &mut each).await?;
+        }
+        Ok(found)
     }
 
     /// Decides about everything in the key tables.
@@ -125,17 +138,46 @@ impl<E: Engine> Work<'_, E> {
             // What a part's own rows lead to can be in doubt as well.
             self.undecided_steps(Phase::Part, &mut decision).await?;
         }
-        let mut fates = BTreeMap::new();
-        for place in self.reached() {
-            fates.insert(place, self.fates(place).await?);
-        }
+        let fates = self.fates().await?;
         self.references(policy, follow, &fates, &mut decision).await?;
         if follow {
             self.left(&fates, &mut decision).await?;
         }
         self.order(&fates, &mut decision).await?;
-        self.steps(policy, &fates, &reasons, key, &mut decision).await?;
+        self.steps(policy, &fates, &reasons, key, follow, &mut decision).await?;
+        self.name_denied(&mut decision);
         Ok(decision)
+    }
+
+    /// Names what the user may not see of what relations lead to, and may not do of what is planned.
+    fn name_denied(&self, decision: &mut Decision) {
+        let mut denied = Vec::new();
+        for &(edge, place) in &self.unseen {
+            denied.push(Planned {
+                edge: Some(edge),
+                reason: Some(
+                    "this user may not read all rows of it, by its grants or row-level security, and \
+                     the relation may lead to some"
+                        .to_owned(),
+                ),
+                ..Planned::of(place, Action::Denied, 0)
+            });
+        }
+        for step in &decision.steps {
+            let (right, word) = match step.action {
+                Action::Delete => (Right::Delete, "delete"),
+                Action::Mask | Action::Null => (Right::Update, "change"),
+                _ => continue,
+            };
+            if !self.table(step.place).may(right) {
+                denied.push(Planned {
+                    edge: step.edge,
+                    reason: Some(format!("this user may not {word} rows of it")),
+                    ..Planned::of(step.place, Action::Denied, step.rows)
+                });
+            }
+        }
+        decision.steps.splice(0..0, denied);
     }
 
     async fn undecided_steps(&mut self, phase: Phase, decision: &mut Decision) -> Result<()> {
@@ -225,7 +267,7 @@ impl<E: Engine> Work<'_, E> {
             let mut more = 0;
             for edge in self.graph.edges.clone() {
                 if edge.rule != Rule::Owns
-                    || !self.has_keys(edge.parent)
+                    || !reasons.contains_key(&edge.parent)
                     || !self.has_keys(edge.child)
                 {
                     continue;
@@ -350,439 +392,17 @@ impl<E: Engine> Work<'_, E> {
         Ok(())
     }
 
-    /// What happens to references of rows that stay to rows that go.
-    async fn references(
-        &mut self,
-        policy: &Policy,
-        follow: bool,
-        fates: &BTreeMap<usize, Fates>,
-        decision: &mut Decision,
-    ) -> Result<()> {
-        for (place, edge) in self.graph.edges.clone().into_iter().enumerate() {
-            let goes = fates.get(&edge.parent).is_some_and(|fates| fates.delete > 0);
-            let whole = fates.get(&edge.child).is_some_and(|f| f.mask == 0 && f.keep == 0);
-            if goes && !edge.indexed {
-                let rows = match self.table(edge.child).rows {
-                    Some(rows) => format!("about {rows}"),
-                    None => "all its".to_owned(),
-                };
-                decision.warnings.push(format!(
-                    "{} has no index: {rows} rows are scanned to find what refers to {}",
-                    edge.name(&self.catalog),
-                    self.store(edge.parent)
-                ));
-            }
-            // What such a relation leads to was all taken.
-            let complete = follow && whole && self.is_certain(place, &edge);
-            if !goes || (edge.rule == Rule::Owns && complete) {
-                continue;
-            }
-            self.reference(place, &edge, policy, follow, decision).await?;
-        }
-        Ok(())
-    }
-
-    async fn reference(
-        &mut self,
-        place: usize,
-        edge: &Edge,
-        policy: &Policy,
-        follow: bool,
-        decision: &mut Decision,
-    ) -> Result<()> {
-        let child = edge.child;
-        let waiting = candidate_table(child);
-        let mut decided = String::new();
-        if self.has_made(&waiting) {
-            let on = self.on_key(child, "c", "u")?;
-            decided = format!(
-                " AND NOT EXISTS (SELECT 1 FROM {waiting} u WHERE {on} \
-                 AND u.phase <> {} AND NOT (u.other = 1 AND u.subject = 0))",
-                Phase::Theirs as i64
-            );
-        }
-        let rows = self.staying_rows(edge, Stay::All).await?;
-        let total = self.count(format!("SELECT count(*) FROM {rows}{decided}")).await?;
-        if total == 0 {
-            return Ok(());
-        }
-        let rows = self.staying_rows(edge, Stay::Kept).await?;
-        let kept = self.count(format!("SELECT count(*) FROM {rows}{decided}")).await?;
-        let (name, parent) = (edge.name(&self.catalog), self.store(edge.parent).clone());
-        if kept > 0 {
-            decision.steps.push(Planned {
-                edge: Some(place),
-                columns: edge.columns.clone(),
-                reason: Some(format!(
-                    "rows of {name} are kept and refer to rows of {parent} that would go: mask \
-                     {parent} with a strategy"
-                )),
-                ..Planned::of(edge.parent, Action::Blocked, kept)
-            });
-        }
-        if total == kept {
-            return Ok(());
-        }
-        let step = Planned { edge: Some(place), ..Planned::of(child, Action::Null, total - kept) };
-        let blocked = |why: String| Planned {
-            columns: edge.columns.clone(),
-            reason: Some(why),
-            action: Action::Blocked,
-            ..step.clone()
-        };
-        if !follow {
-            decision.steps.push(blocked(format!(
-                "rows of {name} refer to rows of {parent} that would go, and are not named: name \
-                 them too, or use --follow"
-            )));
-            return Ok(());
-        }
-        let constants = self.constants(policy, edge);
-        let left_to_database = self.sets_default(edge);
-        let columns: Vec<String> = match (&constants, left_to_database) {
-            (Some(_), _) | (None, true) => edge.columns.clone(),
-            (None, false) => {
-                let columns = nullable_columns(&self.catalog, edge);
-                columns.into_iter().map(|column| column.name.clone()).collect()
-            }
-        };
-        if columns.is_empty() {
-            decision.steps.push(blocked(format!(
-                "rows of {name} stay and refer to rows of {parent} that would go, and none of these \
-                 columns can be null: mask {parent} instead, set a constant for the columns with a \
-                 strategy of {}, or set the relation's `rule`",
-                self.store(child)
-            )));
-            return Ok(());
-        }
-        let keys = format!("manifold_n{place}");
-        self.scratch(&keys, child, "").await?;
-        let (k, key) = (self.temp_key(child, None)?, self.row_key(child, "c")?);
-        let rows = self.staying_rows(edge, Stay::Free).await?;
-        let select = format!("SELECT {key} FROM {rows}{decided}");
-        let statement = Statement::plain(self.engine.insert_new(&keys, &k, &select));
-        // A row that refers to several rows through one relation cannot be: one row each.
-        let planned = self.fill(&keys, statement).await?;
-        let reason = match (constants.is_some(), left_to_database) {
-            (true, _) => "the reference is set to the constant of the policy",
-            (false, true) => "the database sets the reference to its default",
-            (false, false) => edge.reason,
-        };
-        decision.steps.push(Planned {
-            columns,
-            rows: planned,
-            reason: Some(reason.to_owned()),
-            keys: Some(keys),
-            ..step
-        });
-        Ok(())
-    }
-
-    /// Whether the database itself sets a reference to its default when its parent goes.
-    pub(super) fn sets_default(&self, edge: &Edge) -> bool {
-        edge.key.as_ref().is_some_and(|key| key.on_delete == OnChange::SetDefault)
-    }
-
-    /// The constants that the policy sets for all columns of a reference.
-    pub(super) fn constants(&self, policy: &Policy, edge: &Edge) -> Option<Vec<String>> {
-        let store = self.store(edge.child);
-        let strategy =
-            policy.strategies.iter().find(|strategy| is_named(&strategy.store, store))?;
-        edge.columns
-            .iter()
-            .map(|column| {
-                let constant = strategy.columns.get(column)?.get("constant")?;
-                Some(constant.as_str().map_or_else(|| constant.to_string(), str::to_owned))
-            })
-            .collect()
-    }
-
-    /// Parents that nothing refers to any more and that hold what is a person's.
-    async fn left(
-        &mut self,
-        fates: &BTreeMap<usize, Fates>,
-        decision: &mut Decision,
-    ) -> Result<()> {
-        let mut found: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, edge) in self.graph.edges.iter().enumerate() {
-            let goes = fates.get(&edge.child).is_some_and(|fates| fates.delete > 0);
-            if goes
-                && !edge.by_hand
-                && edge.child != edge.parent
-                && !self.graph.persons[edge.parent]
-                && !personal_columns(self.table(edge.parent)).is_empty()
-            {
-                found.entry(edge.parent).or_default().push(place);
-            }
-        }
-        for (parent, edges) in found {
-            let Ok(key) = self.row_key(parent, "p") else { continue };
-            let left = format!("manifold_l{parent}");
-            self.scratch(&left, parent, "").await?;
-            let k = self.temp_key(parent, None)?;
-            for &place in &edges {
-                let edge = self.graph.edges[place].clone();
-                let (from, not_taken) = (self.parents(&edge)?, self.not_taken(parent, "p")?);
-                let goes = Fate::Delete as i64;
-                let select = format!("SELECT {key} FROM {from} WHERE k.fate = {goes}{not_taken}");
-                self.insert(&left, &k, &select).await?;
-            }
-            for place in self.graph.into[parent].clone() {
-                let edge = self.graph.edges[place].clone();
-                let referred = self.referred_by_staying(&edge, &left)?;
-                self.run(format!("DELETE FROM {left} WHERE {referred}")).await?;
-            }
-            let rows = self.count(format!("SELECT count(*) FROM {left}")).await?;
-            if rows > 0 {
-                let columns = personal_columns(self.table(parent));
-                decision.steps.push(Planned {
-                    edge: edges.first().copied(),
-                    reason: Some(
-                        "nothing refers to these rows any more, and they may be a person's: set the \
-                         relation's `rule` to `part` if they are, to `refers` if not"
-                            .to_owned(),
-                    ),
-                    columns: columns.into_iter().map(str::to_owned).collect(),
-                    keys: Some(left),
-                    ..Planned::of(parent, Action::Left, rows)
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The condition that a row of `temp` is referred to by a row that stays.
-    fn referred_by_staying(&self, edge: &Edge, temp: &str) -> Result<String> {
-        let (child, parent, j) =
-            (self.path(edge.child), self.path(edge.parent), self.engine.join());
-        let on = self.on_rows(edge, "p", "c");
-        let mut stays = String::new();
-        if self.has_keys(edge.child) {
-            let on = self.on_key(edge.child, "c", "t")?;
-            stays = format!(
-                " AND NOT EXISTS (SELECT 1 FROM {} t WHERE {on} AND t.fate = {})",
-                key_table(edge.child),
-                Fate::Delete as i64
-            );
-        }
-        if edge.indexed {
-            let on_temp = self.on_key(edge.parent, "p", temp)?;
-            return Ok(format!(
-                "EXISTS (SELECT 1 FROM {parent} p {j} {child} c ON {on} WHERE {on_temp}{stays})"
-            ));
-        }
-        let (k, key) = (self.temp_key(edge.parent, None)?, self.row_key(edge.parent, "p")?);
-        Ok(format!(
-            "({k}) IN (SELECT {key} FROM {child} c {j} {parent} p ON {on} WHERE 1 = 1{stays})"
-        ))
-    }
-
-    /// The order in which stores are emptied, and how circles among their rows are opened.
-    async fn order(
-        &mut self,
-        fates: &BTreeMap<usize, Fates>,
-        decision: &mut Decision,
-    ) -> Result<()> {
-        let goes = |place: usize| fates.get(&place).is_some_and(|fates| fates.delete > 0);
-        let n = self.catalog.tables.len();
-        let mut edges: Vec<usize> = (0..self.graph.edges.len())
-            .filter(|&place| {
-                let edge = &self.graph.edges[place];
-                edge.key.is_some() && goes(edge.child) && goes(edge.parent)
-            })
+    /// The stores with rows to be masked, children first: a key that is masked changes the keys below
+    /// it.
+    fn masked_in_order(&self, fates: &BTreeMap<usize, Fates>) -> Vec<usize> {
+        let masked = |place: usize| fates.get(&place).is_some_and(|fates| fates.mask > 0);
+        let edges = self.graph.edges.iter();
+        let pairs: Vec<(usize, usize)> = edges
+            .map(|edge| (edge.child, edge.parent))
+            .filter(|(child, parent)| masked(*child) && masked(*parent))
             .collect();
-        let groups_of = |graph: &super::relations::Graph, edges: &[usize]| {
-            let pairs: Vec<(usize, usize)> = edges
-                .iter()
-                .map(|&place| (graph.edges[place].child, graph.edges[place].parent))
-                .collect();
-            children_first(n, &pairs)
-        };
-        // A circle among stores is none where no row closes it.
-        let circles = |graph: &super::relations::Graph, edges: &[usize]| -> Vec<usize> {
-            let groups = groups_of(graph, edges);
-            let inside = |place: &&usize| {
-                let edge = &graph.edges[**place];
-                groups.iter().any(|group| {
-                    (group.len() > 1 || edge.child == edge.parent)
-                        && group.contains(&edge.child)
-                        && group.contains(&edge.parent)
-                })
-            };
-            edges.iter().filter(inside).copied().collect()
-        };
-        for place in circles(&self.graph, &edges) {
-            let edge = self.graph.edges[place].clone();
-            let (from, keys) = (self.children(&edge)?, self.child_keys(&edge).await?);
-            let on = self.on_key(edge.child, "c", "t")?;
-            let rows = self
-                .count(format!(
-                    "SELECT count(*) FROM {from} JOIN {keys} t ON {on} \
-                     WHERE k.fate = 0 AND t.fate = 0"
-                ))
-                .await?;
-            if rows == 0 {
-                edges.retain(|&other| other != place);
-            }
-        }
-        let (alone, between): (Vec<usize>, Vec<usize>) = edges.iter().partition(|&&place| {
-            let edge = &self.graph.edges[place];
-            edge.child == edge.parent
-        });
-        edges = between;
-        self.open_within(&alone, decision);
-        let mut in_pieces: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, opening) in &decision.openings {
-            if *opening == Opening::LeavesFirst {
-                in_pieces.entry(self.graph.edges[*place].child).or_default().push(*place);
-            }
-        }
-        for (store, within) in in_pieces {
-            let rows = self.circle_within(store, &within).await?;
-            if rows > 0 {
-                decision.steps.push(self.circle(&within, rows));
-            }
-        }
-        for place in circles(&self.graph, &edges) {
-            // An earlier opening may have been enough.
-            if circles(&self.graph, &edges).contains(&place)
-                && !nullable_columns(&self.catalog, &self.graph.edges[place]).is_empty()
-            {
-                decision.openings.push((place, Opening::Null));
-                edges.retain(|&other| other != place);
-            }
-        }
-        for place in circles(&self.graph, &edges) {
-            if !circles(&self.graph, &edges).contains(&place) {
-                continue;
-            }
-            let edge = self.graph.edges[place].clone();
-            let waits = edge.key.as_ref().is_some_and(|key| {
-                // A cascade would run ahead of the count.
-                matches!(key.on_delete, OnChange::Refuse) && self.engine.defer(key).is_some()
-            });
-            if waits {
-                decision.openings.push((place, Opening::Defer));
-                edges.retain(|&other| other != place);
-            }
-        }
-        let closed = circles(&self.graph, &edges);
-        if let Some(&first) = closed.first() {
-            let child = self.graph.edges[first].child;
-            let rows = fates.get(&child).map_or(0, |fates| fates.delete);
-            decision.steps.push(self.circle(&closed, rows));
-        }
-        let groups = groups_of(&self.graph, &edges);
-        decision.order = groups.into_iter().flatten().filter(|&place| goes(place)).collect();
-        Ok(())
-    }
-
-    /// How rows of one store that refer to each other can go: at once, where the database checks at
-    /// the end of a statement; else their references are nulled, or they go from the leaves up.
-    fn open_within(&self, alone: &[usize], decision: &mut Decision) {
-        let action = |place: usize| self.graph.edges[place].key.as_ref().map(|key| key.on_delete);
-        for &place in alone {
-            let edge = &self.graph.edges[place];
-            let Some(key) = &edge.key else { continue };
-            let stubborn = |&other: &usize| {
-                let other_edge = &self.graph.edges[other];
-                other_edge.child == edge.child
-                    && !other_edge.key.as_ref().is_some_and(|key| {
-                        self.engine.checks_at_end(key) || key.on_delete == OnChange::Cascade
-                    })
-                    && nullable_columns(&self.catalog, other_edge).is_empty()
-            };
-            let in_pieces = alone.iter().any(stubborn);
-            if !in_pieces && self.engine.checks_at_end(key) {
-                continue;
-            }
-            if !nullable_columns(&self.catalog, edge).is_empty() {
-                decision.openings.push((place, Opening::Null));
-            } else if action(place) == Some(OnChange::Cascade) {
-                decision.openings.push((place, Opening::Cascade));
-            } else if action(place) == Some(OnChange::Refuse) && self.engine.defer(key).is_some() {
-                decision.openings.push((place, Opening::Defer));
-            } else {
-                decision.openings.push((place, Opening::LeavesFirst));
-            }
-        }
-    }
-
-    /// The step that stops an erasure whose rows refer to each other in a circle.
-    fn circle(&self, edges: &[usize], rows: u64) -> Planned {
-        let names: Vec<String> =
-            edges.iter().map(|&place| self.graph.edges[place].name(&self.catalog)).collect();
-        let edge = &self.graph.edges[edges[0]];
-        Planned {
-            edge: Some(edges[0]),
-            columns: edge.columns.clone(),
-            reason: Some(format!(
-                "the rows refer to each other in a circle ({}), and none of these references can be \
-                 null or wait for the commit: mask one of the stores instead",
-                names.join(", ")
-            )),
-            ..Planned::of(edge.child, Action::Blocked, rows)
-        }
-    }
-
-    /// `SELECT …`: the keys in a temporary table of those rows that no other row refers to, by
-    /// relations within their store; `among` narrows down which others count, as `c`.
-    pub(super) fn leaves(
-        &self,
-        place: usize,
-        temp: &str,
-        edges: &[usize],
-        among: &str,
-    ) -> Result<String> {
-        let path = self.path(place);
-        let parts = self.key_parts(place)?;
-        let same: Vec<String> =
-            parts.iter().map(|part| format!("c.{0} = p.{0}", part.sql)).collect();
-        let other = match self.engine.lets_itself_go() {
-            // A row that refers to itself is a leaf all the same.
-            true => format!(" AND NOT ({})", same.join(" AND ")),
-            false => String::new(),
-        };
-        let mut sql = format!(
-            "SELECT {} FROM {temp} k {} {path} p ON {} WHERE 1 = 1",
-            self.temp_key(place, Some("k"))?,
-            self.engine.join(),
-            self.on_key(place, "p", "k")?
-        );
-        for &edge in edges {
-            let on = self.on_rows(&self.graph.edges[edge], "p", "c");
-            sql.push_str(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM {path} c WHERE {on}{other}{among})"
-            ));
-        }
-        Ok(sql)
-    }
-
-    /// How many of a store's rows can go neither at once nor from the leaves up, because they refer
-    /// to each other in a circle.
-    async fn circle_within(&mut self, place: usize, edges: &[usize]) -> Result<u64> {
-        let (all, leaves) = (format!("manifold_p{place}"), format!("manifold_s{place}"));
-        self.scratch(&all, place, "").await?;
-        let k = self.temp_key(place, None)?;
-        let select = format!("SELECT {k} FROM {} WHERE fate = 0", key_table(place));
-        let mut rows = self.insert(&all, &k, &select).await?;
-        let same = self.copy_of_keys(place).await?;
-        let there = self.on_key(place, "c", "x")?;
-        let among = format!(" AND EXISTS (SELECT 1 FROM {same} x WHERE {there} AND x.fate = 0)");
-        while rows > 0 {
-            self.scratch(&leaves, place, "").await?;
-            let select = self.leaves(place, &all, edges, &among)?;
-            let found = self.insert(&leaves, &k, &select).await?;
-            if found == 0 {
-                break;
-            }
-            for table in [&all, &same] {
-                self.run(format!("DELETE FROM {table} WHERE ({k}) IN (SELECT {k} FROM {leaves})"))
-                    .await?;
-            }
-            rows = rows.saturating_sub(found);
-        }
-        Ok(rows)
+        let groups = children_first(self.catalog.tables.len(), &pairs);
+        groups.into_iter().flatten().filter(|&place| masked(place)).collect()
     }
 
     /// The steps of rows that go, are masked or kept.
@@ -792,6 +412,7 @@ impl<E: Engine> Work<'_, E> {
         fates: &BTreeMap<usize, Fates>,
         reasons: &BTreeMap<usize, BTreeSet<String>>,
         key: Option<&Key>,
+        follow: bool,
         decision: &mut Decision,
     ) -> Result<()> {
         for (&place, fates) in fates {
@@ -803,18 +424,14 @@ impl<E: Engine> Work<'_, E> {
                     .steps
                     .push(Planned { reason: why, ..Planned::of(place, Action::Keep, fates.keep) });
             }
-            if fates.mask > 0 {
-                let steps = self.mask_steps(policy, place, *fates, key, decision).await?;
-                decision.steps.extend(steps);
-            }
+        }
+        for place in self.masked_in_order(fates) {
+            let fates = fates.get(&place).copied().unwrap_or_default();
+            let steps = self.mask_steps(policy, place, fates, key, follow, decision).await?;
+            decision.steps.extend(steps);
         }
         for place in decision.order.clone() {
-            let via = self
-                .number(&Statement::plain(format!(
-                    "SELECT coalesce(max(via), -1) + 1 FROM {} WHERE fate = 0",
-                    key_table(place)
-                )))
-                .await?;
+            let of_store = fates.get(&place).copied().unwrap_or_default();
             let opened: Vec<String> = decision
                 .openings
                 .iter()
@@ -830,21 +447,22 @@ impl<E: Engine> Work<'_, E> {
                 })
                 .collect();
             decision.steps.push(Planned {
-                edge: usize::try_from(via).ok().and_then(|via| via.checked_sub(1)),
+                edge: of_store.via,
                 reason: (!opened.is_empty()).then(|| opened.join("; ")),
-                ..Planned::of(place, Action::Delete, fates.get(&place).map_or(0, |f| f.delete))
+                ..Planned::of(place, Action::Delete, of_store.delete)
             });
         }
         // What stops first, then in the order of execution.
         decision.steps.sort_by_key(|step| match step.action {
             Action::Undecided => 0,
-            Action::Blocked => 1,
+            Action::Blocked | Action::Denied => 1,
             Action::Near => 2,
             Action::Left => 3,
             Action::Keep => 4,
             Action::Null => 5,
-            Action::Mask => 6,
-            Action::Delete => 7,
+            Action::Delete => 6,
+            // A key changes once nothing that goes refers to it any more.
+            Action::Mask => 7,
         });
         Ok(())
     }

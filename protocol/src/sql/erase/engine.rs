@@ -105,6 +105,16 @@ pub trait Engine: Send + Sync {
     /// Whether a single DELETE of rows that refer to each other is checked only at its end.
     fn checks_at_end(&self, key: &ForeignKey) -> bool;
 
+    /// One statement that makes all these changes, `last` among them, and is checked only at its end;
+    /// `None` where there is no such statement.
+    fn together(&self, _first: &[String], _last: &str) -> Option<String> {
+        None
+    }
+
+    /// Makes an empty temporary table with the columns of a table and its CHECK constraints, so that
+    /// new values can be tried; `None` where it cannot be made.
+    fn alike(&self, name: &str, table: &Table) -> Option<String>;
+
     /// Whether a row that refers to itself can be deleted, and not only by a cascade.
     fn lets_itself_go(&self) -> bool {
         true

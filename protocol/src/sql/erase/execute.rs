@@ -1,5 +1,7 @@
 //! Doing what was planned, in its transaction, each statement counted.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::decide::{Decision, Opening};
@@ -15,7 +17,7 @@ use crate::sql::statement::Statement;
 
 use super::engine::Session;
 
-/// Nulls, masks and deletes what a plan says. A count that differs is a fault, for the caller to
+/// Nulls, deletes and masks what a plan says. A count that differs is a fault, for the caller to
 /// undo everything.
 pub(super) async fn execute<E: Engine>(
     prepared: &mut Prepared<'_, E>,
@@ -36,10 +38,6 @@ pub(super) async fn execute<E: Engine>(
         if opening == Opening::Null {
             open_by_null(work, place).await?;
         }
-    }
-    for step in decision.steps.iter().filter(|step| step.action == Action::Mask) {
-        let masked = work.mask(policy, step.place, key).await?;
-        check(work, step.place, "masked", masked, step.rows)?;
     }
     for step in decision.steps.iter().filter(|step| step.action == Action::Delete) {
         let within = |wanted: Opening| -> Vec<usize> {
@@ -67,6 +65,7 @@ pub(super) async fn execute<E: Engine>(
         };
         check(work, step.place, "deleted", deleted, step.rows)?;
     }
+    mask(work, decision, policy, key).await?;
     for step in decision.steps.iter().filter(|step| step.action == Action::Null) {
         let Some(keys) = &step.keys else { continue };
         let (path, on) = (work.path(step.place), work.on_key(step.place, "c", "n")?);
@@ -74,6 +73,27 @@ pub(super) async fn execute<E: Engine>(
             .count(format!("SELECT count(*) FROM {keys} n {} {path} c ON {on}", work.engine.join()))
             .await?;
         check(work, step.place, "kept", there, step.rows)?;
+    }
+    Ok(())
+}
+
+/// Masks rows, and changes references to masked keys with them.
+async fn mask<E: Engine>(
+    work: &mut Work<'_, E>,
+    decision: &Decision,
+    policy: &Policy,
+    key: Option<&Key>,
+) -> Result<()> {
+    let mut followed = BTreeMap::new();
+    let masks = || decision.steps.iter().filter(|step| step.action == Action::Mask);
+    for step in masks().filter(|step| step.keys.is_none()) {
+        let masked = work.mask(policy, step.place, key, &mut followed).await?;
+        check(work, step.place, "masked", masked, step.rows)?;
+    }
+    for step in masks() {
+        let (Some(edge), true) = (step.edge, step.keys.is_some()) else { continue };
+        let changed = followed.get(&edge).copied().unwrap_or(0);
+        check(work, step.place, "changed", changed, step.rows)?;
     }
     Ok(())
 }

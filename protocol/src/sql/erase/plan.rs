@@ -81,7 +81,9 @@ pub(super) async fn prepare<'e, E: Engine>(
     let mut decision =
         work.decide(&intent.policy, cutoffs, intent.follow, intent.key.as_ref(), round).await?;
     near.append(&mut decision.steps);
-    near.sort_by_key(|step| step.action != Action::Undecided && step.action != Action::Blocked);
+    near.sort_by_key(|step| {
+        !matches!(step.action, Action::Undecided | Action::Blocked | Action::Denied)
+    });
     decision.steps = near;
     work.name_copies(&mut decision);
     Ok(Prepared { work, decision, several, identified })
@@ -153,16 +155,17 @@ impl<E: Engine> Work<'_, E> {
 impl<E: Engine> Prepared<'_, E> {
     /// What stops it from being done.
     pub(super) fn stop(&self) -> Option<String> {
-        let step = self
-            .decision
-            .steps
-            .iter()
-            .find(|step| matches!(step.action, Action::Undecided | Action::Blocked))?;
+        let step = self.decision.steps.iter().find(|step| {
+            matches!(step.action, Action::Undecided | Action::Blocked | Action::Denied)
+        })?;
         let relation = step.edge.map(|edge| self.work.graph.edges[edge].name(&self.work.catalog));
+        let store = self.work.store(step.place);
+        if step.action == Action::Denied {
+            return Some(format!("{store}: {}", step.reason.as_deref().unwrap_or_default()));
+        }
         Some(format!(
-            "{} rows of {} are {}{}: {}",
+            "{} rows of {store} are {}{}: {}",
             step.rows,
-            self.work.store(step.place),
             match step.action {
                 Action::Undecided => "undecided",
                 _ => "blocked",

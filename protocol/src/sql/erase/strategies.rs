@@ -2,6 +2,8 @@
 //!
 //! Hashes and surrogates can be told from other values, so that a second run leaves them alone.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -13,6 +15,7 @@ use super::decide::{Decision, Fates, Planned};
 use super::engine::{Cell, Engine, Session};
 use super::persons::{Trait, holds};
 use super::policy::{Policy, is_named};
+use super::rekey::Change;
 use super::work::{Work, key_table};
 use crate::fault::Fault;
 use crate::message::Action;
@@ -40,9 +43,6 @@ pub(super) enum Mask {
 
 /// The key of an HMAC, from the configuration.
 pub(super) type Key = Vec<u8>;
-
-/// The new values of a row's columns, by the place of their masks; `None` for null.
-type NewValues = Vec<(usize, Option<String>)>;
 
 const HASHED: &str = "sha256:";
 const KEYED: &str = "hmac:";
@@ -257,6 +257,7 @@ impl<E: Engine> Work<'_, E> {
         place: usize,
         fates: Fates,
         key: Option<&Key>,
+        follow: bool,
         decision: &mut Decision,
     ) -> Result<Vec<Planned>> {
         let table = self.table(place).clone();
@@ -278,14 +279,6 @@ impl<E: Engine> Work<'_, E> {
                 ..Planned::of(place, Action::Blocked, fates.mask)
             }]);
         }
-        let referred: Vec<(String, String)> = self.graph.into[place]
-            .iter()
-            .map(|&edge| &self.graph.edges[edge])
-            .flat_map(|edge| {
-                let name = edge.name(&self.catalog);
-                edge.references.iter().map(move |column| (column.clone(), name.clone()))
-            })
-            .collect();
         for (column, mask) in masks.iter().filter(|(_, mask)| *mask != Mask::Keep) {
             let convertible = match mask {
                 Mask::Constant(text) => self.engine.convert(column, text).is_some(),
@@ -295,11 +288,15 @@ impl<E: Engine> Work<'_, E> {
             if kept.contains(&column.name) {
                 why = Some("a rule of retention keeps it".to_owned());
             }
-            if table.key.contains(&column.name) {
-                why = Some("it is part of the primary key".to_owned());
-            }
-            if let Some((_, by)) = referred.iter().find(|(name, _)| *name == column.name) {
-                why = Some(format!("{by} refers to it"));
+            if let Some(&by) = self.followers(place, &[&column.name]).first() {
+                let by = self.graph.edges[by].name(&self.catalog);
+                match mask {
+                    Mask::Null => why = Some(format!("{by} refers to it")),
+                    _ if !follow => {
+                        why = Some(format!("{by} refers to it, and changes with it: use --follow"));
+                    }
+                    _ => {}
+                }
             }
             if let Some(why) = why {
                 return Err(Fault::config(format!(
@@ -308,14 +305,21 @@ impl<E: Engine> Work<'_, E> {
                 ))
                 .into());
             }
-            if table.checks.iter().any(|check| check.contains(&column.name)) {
-                decision.warnings.push(format!(
-                    "{}: whether `{}` may be masked so is up to a CHECK constraint; a dry run tries it",
-                    table.id, column.name
-                ));
-            }
         }
-        let open = self.unmasked(place, &masks).await?;
+        let followers = self.masked_followers(place, &masks);
+        let open = match followers.is_empty() {
+            true => self.unmasked(place, &masks).await?,
+            false => self.set_masked_aside(place, &masks).await?,
+        };
+        let followed = match masks.iter().find(|(column, mask)| {
+            *mask != Mask::Keep && !self.followers(place, &[&column.name]).is_empty()
+        }) {
+            Some((column, _)) => self.follow_steps(policy, place, column, &followers).await?,
+            None => Vec::new(),
+        };
+        if open > 0 {
+            self.try_masks(policy, place, open, key, decision).await?;
+        }
         let changed: Vec<String> = masks
             .iter()
             .filter(|(_, mask)| *mask != Mask::Keep)
@@ -325,6 +329,7 @@ impl<E: Engine> Work<'_, E> {
         if open > 0 {
             steps.push(Planned { columns: changed, ..Planned::of(place, Action::Mask, open) });
         }
+        steps.extend(followed);
         if fates.mask > open {
             steps.push(Planned {
                 reason: Some("masked already".to_owned()),
@@ -352,17 +357,29 @@ impl<E: Engine> Work<'_, E> {
         Ok(steps)
     }
 
-    fn masked_rows(&self, place: usize, masks: &[(Column, Mask)], fate: &str) -> Result<String> {
-        let columns = masks.iter().map(|(column, _)| format!("t.{}", self.name(&column.name)));
-        let columns: Vec<String> = columns.collect();
-        let comma = if columns.is_empty() { "" } else { ", " };
+    /// The relations whose references change with the masks of a store.
+    fn masked_followers(&self, place: usize, masks: &[(Column, Mask)]) -> Vec<usize> {
+        let changed = masks.iter().filter(|(_, mask)| *mask != Mask::Keep);
+        let changed: Vec<&str> = changed.map(|(column, _)| column.name.as_str()).collect();
+        self.followers(place, &changed)
+    }
+
+    /// `SELECT …`: the keys of a store's rows of a fate, and their values in some columns, from the
+    /// store or a copy of its rows.
+    fn masked_rows(
+        &self,
+        place: usize,
+        path: &str,
+        columns: &[Column],
+        fate: &str,
+    ) -> Result<String> {
+        let columns = columns.iter().map(|column| format!(", t.{}", self.name(&column.name)));
         Ok(format!(
-            "SELECT {}{comma}{} FROM {} k {} {} t ON {} WHERE k.fate {fate}",
+            "SELECT {}{} FROM {} k {} {path} t ON {} WHERE k.fate {fate}",
             self.temp_key(place, Some("k"))?,
-            columns.join(", "),
+            columns.collect::<String>(),
             key_table(place),
             self.engine.join(),
-            self.path(place),
             self.on_key(place, "t", "k")?
         ))
     }
@@ -370,86 +387,169 @@ impl<E: Engine> Work<'_, E> {
     /// How many rows of a store are to be masked and are not yet.
     async fn unmasked(&mut self, place: usize, masks: &[(Column, Mask)]) -> Result<u64> {
         let parts = self.key_parts(place)?.len();
-        let sql = self.masked_rows(place, masks, "= 1")?;
+        let columns: Vec<Column> = masks.iter().map(|(column, _)| column.clone()).collect();
+        let sql = self.masked_rows(place, &self.path(place), &columns, "= 1")?;
         let mut open = 0;
         let mut each = |cells: &[Cell<'_>]| {
-            let values = &cells[parts..];
-            open +=
-                u64::from(!values.iter().zip(masks).all(|(cell, (_, mask))| mask.is_done(cell)));
+            open += u64::from(!is_done(&cells[parts..], masks));
             Ok(())
         };
         self.session.rows(&Statement::plain(sql), &mut each).await?;
         Ok(open)
     }
 
-    /// Masks the rows of a store that are to be; returns how many were changed.
+    /// Marks the rows that are masked already, so that what refers to them is none of the plan's.
+    /// Returns how many are not.
+    async fn set_masked_aside(&mut self, place: usize, masks: &[(Column, Mask)]) -> Result<u64> {
+        let parts = self.key_parts(place)?.len();
+        let columns: Vec<Column> = masks.iter().map(|(column, _)| column.clone()).collect();
+        let sql =
+            self.masked_rows(place, &self.path(place), &columns, &format!("= 1 LIMIT {PAGE}"))?;
+        let mut open = 0;
+        loop {
+            let engine = self.engine;
+            let mut page: Vec<(Vec<E::Value>, bool)> = Vec::new();
+            let mut each = |cells: &[Cell<'_>]| {
+                let (found, values) = cells.split_at(parts);
+                let found = found.iter().map(|cell| engine.value(cell)).collect();
+                page.push((found, is_done(values, masks)));
+                Ok(())
+            };
+            self.session.rows(&Statement::plain(&sql), &mut each).await?;
+            if page.is_empty() {
+                break;
+            }
+            for (found, done) in page {
+                open += u64::from(!done);
+                self.set_fate(place, &found, if done { MASKED } else { OPEN }).await?;
+            }
+        }
+        self.run(format!("UPDATE {} SET fate = 1 WHERE fate = {OPEN}", key_table(place))).await?;
+        Ok(open)
+    }
+
+    /// Sets the fate of one row.
+    pub(super) async fn set_fate(
+        &mut self,
+        place: usize,
+        found: &[E::Value],
+        fate: i64,
+    ) -> Result<()> {
+        let mut statement = Statement::plain("");
+        let on = (1..).zip(found).map(|(i, value)| {
+            format!("k{i} = {}", statement.bind(self.engine.dialect(), value.clone()))
+        });
+        let on = on.collect::<Vec<_>>().join(" AND ");
+        statement.text = format!("UPDATE {} SET fate = {fate} WHERE {on}", key_table(place));
+        self.session.run(&statement).await?;
+        Ok(())
+    }
+
+    /// Masks the rows of a store that are to be; returns how many were changed. Adds how many rows
+    /// refer to changed keys, by relation.
     pub(super) async fn mask(
         &mut self,
         policy: &Policy,
         place: usize,
         key: Option<&Key>,
+        followed: &mut BTreeMap<usize, u64>,
     ) -> Result<u64> {
-        /// How many rows are in memory at once.
-        const PAGE: usize = 500;
-        let table = self.table(place).clone();
-        let masks = masks(policy, &table)?;
-        let parts = self.key_parts(place)?;
-        let sql = self.masked_rows(place, &masks, &format!("= 1 LIMIT {PAGE}"))?;
-        let (keys, path) = (key_table(place), self.path(place));
+        let masks = masks(policy, self.table(place))?;
+        let followers = self.masked_followers(place, &masks);
+        let path = self.path(place);
         let mut changed = 0;
-        loop {
-            let engine = self.engine;
-            let mut page: Vec<(Vec<E::Value>, NewValues)> = Vec::new();
-            let mut each = |cells: &[Cell<'_>]| {
-                let (found, values) = cells.split_at(parts.len());
-                let mut new = Vec::new();
-                for (i, (cell, (column, mask))) in values.iter().zip(&masks).enumerate() {
-                    if !mask.is_done(cell) {
-                        new.push((i, mask.value(column, cell, key)?));
-                    }
-                }
-                page.push((found.iter().map(|cell| engine.value(cell)).collect(), new));
-                Ok(())
-            };
-            self.session.rows(&Statement::plain(&sql), &mut each).await?;
-            if page.is_empty() {
-                return Ok(changed);
-            }
-            for (found, new) in page {
-                if !new.is_empty() {
+        while let Some(page) = self.new_values(place, &path, &masks, &followers, key).await? {
+            for change in page {
+                let mut found = change.found.clone();
+                if !change.sets.is_empty() && followers.is_empty() {
                     let mut statement = Statement::plain("");
-                    let mut sets = Vec::new();
-                    for (i, value) in new {
-                        let column = &masks[i].0;
-                        let value = match value {
-                            Some(text) => engine.convert(column, &text).ok_or_else(|| {
-                                Fault::system(format!(
-                                    "{}: the mask is no value of `{}`",
-                                    table.id, column.name
-                                ))
-                            })?,
-                            None => engine.value(&Cell::Null),
-                        };
-                        let parameter = statement.bind(engine.dialect(), value);
-                        sets.push(format!("{} = {parameter}", self.name(&column.name)));
-                    }
-                    let on = parts.iter().zip(&found).map(|(part, value)| {
-                        let parameter = statement.bind(engine.dialect(), value.clone());
-                        format!("{} = {parameter}", part.sql)
-                    });
-                    let on = on.collect::<Vec<_>>().join(" AND ");
-                    statement.text = format!("UPDATE {path} SET {} WHERE {on}", sets.join(", "));
+                    statement.text = self.update_row(place, &change, &mut statement)?;
                     changed += self.session.run(&statement).await?;
+                } else if !change.sets.is_empty() {
+                    for (edge, rows) in self.change_key(place, &followers, &change).await? {
+                        *followed.entry(edge).or_default() += rows;
+                    }
+                    changed += 1;
+                    found = self.move_key(place, &change).await?;
                 }
-                let mut statement = Statement::plain("");
-                let on = (1..=parts.len()).zip(found).map(|(i, value)| {
-                    format!("k{i} = {}", statement.bind(engine.dialect(), value))
-                });
-                let on = on.collect::<Vec<_>>().join(" AND ");
-                statement.text = format!("UPDATE {keys} SET fate = {MASKED} WHERE {on}");
-                self.session.run(&statement).await?;
+                self.set_fate(place, &found, MASKED).await?;
             }
         }
+        Ok(changed)
+    }
+
+    /// What becomes of some of the rows that are to be masked and are not yet; `None` once there are
+    /// none.
+    pub(super) async fn new_values(
+        &mut self,
+        place: usize,
+        path: &str,
+        masks: &[(Column, Mask)],
+        followers: &[usize],
+        key: Option<&Key>,
+    ) -> Result<Option<Vec<Change<E::Value>>>> {
+        let parts = self.key_parts(place)?.len();
+        let mut columns: Vec<Column> = masks.iter().map(|(column, _)| column.clone()).collect();
+        for name in followers.iter().flat_map(|&edge| &self.graph.edges[edge].references) {
+            columns.extend(self.table(place).column(name).cloned());
+        }
+        let sql = self.masked_rows(place, path, &columns, &format!("= 1 LIMIT {PAGE}"))?;
+        let (engine, id) = (self.engine, self.store(place).clone());
+        let mut page = Vec::new();
+        let mut each = |cells: &[Cell<'_>]| {
+            let (found, values) = cells.split_at(parts);
+            let (values, old) = values.split_at(masks.len());
+            let mut sets = Vec::new();
+            for (cell, (column, mask)) in values.iter().zip(masks) {
+                if mask.is_done(cell) {
+                    continue;
+                }
+                let value = match mask.value(column, cell, key)? {
+                    Some(text) => engine.convert(column, &text).ok_or_else(|| {
+                        Fault::system(format!("{id}: the mask is no value of `{}`", column.name))
+                    })?,
+                    None => engine.value(&Cell::Null),
+                };
+                sets.push((column.clone(), value));
+            }
+            let old = columns[masks.len()..].iter().zip(old);
+            let old = old.map(|(column, cell)| (column.name.clone(), engine.value(cell)));
+            page.push(Change {
+                found: found.iter().map(|cell| engine.value(cell)).collect(),
+                sets,
+                old: old.collect(),
+            });
+            Ok(())
+        };
+        self.session.rows(&Statement::plain(&sql), &mut each).await?;
+        Ok((!page.is_empty()).then_some(page))
+    }
+
+    /// Gives a row of the key table its new key, and returns it.
+    async fn move_key(&mut self, place: usize, change: &Change<E::Value>) -> Result<Vec<E::Value>> {
+        let parts = self.key_parts(place)?;
+        let mut found = change.found.clone();
+        let mut statement = Statement::plain("");
+        let mut sets = Vec::new();
+        for (i, part) in parts.iter().enumerate() {
+            let new =
+                change.sets.iter().find(|(column, _)| part.column.as_ref() == Some(&column.name));
+            if let Some((_, value)) = new {
+                let parameter = statement.bind(self.engine.dialect(), value.clone());
+                sets.push(format!("k{} = {parameter}", i + 1));
+                found[i] = value.clone();
+            }
+        }
+        if sets.is_empty() {
+            return Ok(found);
+        }
+        let on = (1..).zip(&change.found).map(|(i, value)| {
+            format!("k{i} = {}", statement.bind(self.engine.dialect(), value.clone()))
+        });
+        let on = on.collect::<Vec<_>>().join(" AND ");
+        statement.text = format!("UPDATE {} SET {} WHERE {on}", key_table(place), sets.join(", "));
+        self.session.run(&statement).await?;
+        Ok(found)
     }
 
     /// How many masked rows of a store hold something else by now, seen by `other`.
@@ -471,8 +571,7 @@ impl<E: Engine> Work<'_, E> {
         );
         let mut open = 0;
         let mut each = |cells: &[Cell<'_>]| {
-            open +=
-                u64::from(!cells.iter().zip(&masks).all(|(cell, (_, mask))| mask.is_done(cell)));
+            open += u64::from(!is_done(cells, &masks));
             Ok(())
         };
         self.session.rows(&statement, &mut each).await?;
@@ -480,5 +579,16 @@ impl<E: Engine> Work<'_, E> {
     }
 }
 
+/// Whether all values are what their masks leave.
+fn is_done(cells: &[Cell<'_>], masks: &[(Column, Mask)]) -> bool {
+    cells.iter().zip(masks).all(|(cell, (_, mask))| mask.is_done(cell))
+}
+
 /// The fate of a row that has been masked.
 pub(super) const MASKED: i64 = 4;
+
+/// The fate of a row that was found not to be masked yet.
+const OPEN: i64 = 5;
+
+/// How many rows are in memory at once.
+const PAGE: usize = 500;

@@ -1,7 +1,7 @@
 //! One transaction at work: the catalog, the graph, and the temporary tables of row keys, with the
 //! pieces of SQL that everything else is put together from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
@@ -10,7 +10,7 @@ use super::policy::Policy;
 use super::relations::{Edge, Graph};
 use crate::fault::Fault;
 use crate::silo::{Kind, StoreId, Subject};
-use crate::sql::catalog::{Catalog, Column, Table};
+use crate::sql::catalog::{Catalog, Column, Right, Table};
 use crate::sql::statement::{self, Statement};
 
 /// How the rows of a key table came there.
@@ -58,6 +58,8 @@ pub(super) struct Work<'e, E: Engine> {
     keys: BTreeMap<usize, Vec<KeyPart>>,
     /// The other temporary tables that were made, by name.
     made: Vec<String>,
+    /// Relations that lead to stores whose rows the user may not see, with those stores.
+    pub(super) unseen: BTreeSet<(usize, usize)>,
 }
 
 impl<'e, E: Engine> Work<'e, E> {
@@ -72,7 +74,8 @@ impl<'e, E: Engine> Work<'e, E> {
         let catalog = session.catalog().await.context("reading the catalog")?;
         let identified = subjects.iter().filter_map(|(id, _)| place(&catalog, id));
         let graph = Graph::of(&catalog, policy, &identified.collect::<Vec<_>>())?;
-        Ok(Work { engine, session, catalog, graph, keys: BTreeMap::new(), made: Vec::new() })
+        let (keys, made, unseen) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Ok(Work { engine, session, catalog, graph, keys, made, unseen })
     }
 
     /// The place of a store in the catalog.
@@ -84,6 +87,16 @@ impl<'e, E: Engine> Work<'e, E> {
 
     pub(super) fn table(&self, place: usize) -> &Table {
         &self.catalog.tables[place]
+    }
+
+    /// Whether the user may see the rows of a store that a relation leads to; it is remembered where
+    /// not.
+    pub(super) fn sees(&mut self, edge: usize, place: usize) -> bool {
+        let may = self.table(place).may(Right::See);
+        if !may {
+            self.unseen.insert((edge, place));
+        }
+        may
     }
 
     /// The store's name, for people.
@@ -389,8 +402,19 @@ impl<'e, E: Engine> Work<'e, E> {
     /// `FROM … WHERE …`: rows `c` of a relation's child that stay, by what becomes of them, and refer
     /// to rows that go.
     pub(super) async fn staying_rows(&mut self, edge: &Edge, stay: Stay) -> Result<String> {
+        self.rows_below(edge, Fate::Delete, stay).await
+    }
+
+    /// `FROM … WHERE …`: rows `c` of a relation's child that stay, by what becomes of them, and refer
+    /// to rows of a fate.
+    pub(super) async fn rows_below(
+        &mut self,
+        edge: &Edge,
+        above: Fate,
+        stay: Stay,
+    ) -> Result<String> {
         let goes = Fate::Delete as i64;
-        let mut sql = format!("{} WHERE k.fate = {goes}", self.children(edge)?);
+        let mut sql = format!("{} WHERE k.fate = {}", self.children(edge)?, above as i64);
         if !self.has_keys(edge.child) {
             if stay == Stay::Kept {
                 sql.push_str(" AND 1 = 0");
