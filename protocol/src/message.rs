@@ -150,6 +150,9 @@ pub struct Details {
 /// A reference from one store to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Relation {
+    /// The referring store's id, where it is not the one that this stands with.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub child: Option<StoreId>,
     /// The referring properties.
     pub columns: Vec<String>,
     /// What they refer to.

@@ -367,6 +367,19 @@ impl EngineSession for Session {
         changed.map_err(|error| self.explain(error))
     }
 
+    async fn run_all(&mut self, statements: &[String]) -> Result<Vec<u64>> {
+        let mut changed = Vec::new();
+        for some in statements.chunks(100) {
+            let said = self.session.client.simple_query(&some.join(";\n")).await;
+            let said = said.map_err(|error| self.explain(error))?;
+            changed.extend(said.iter().filter_map(|message| match message {
+                SimpleQueryMessage::CommandComplete(changed) => Some(*changed),
+                _ => None,
+            }));
+        }
+        Ok(changed)
+    }
+
     async fn rows(&mut self, statement: &Statement<Parameter>, each: Each<'_>) -> Result<()> {
         let explain = |error| explain(&self.settings, error);
         let client = &self.session.client;

@@ -223,6 +223,7 @@ impl ForeignKey {
     pub fn relation(&self) -> Relation {
         let StoreId { group, name } = self.table.clone();
         Relation {
+            child: None,
             columns: self.columns.clone(),
             references: Reference {
                 schema_name: name,

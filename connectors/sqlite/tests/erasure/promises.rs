@@ -204,4 +204,19 @@ fn a_plan_suggests_a_policy_that_is_refused_until_it_is_completed() {
     suggested["relations"][0]["rule"] = json!("refers");
     write(&suggested);
     assert_eq!(plan(&with).status.code(), Some(0));
+    // What would be left is a line to complete as well.
+    database.run(
+        "CREATE TABLE address (id INTEGER PRIMARY KEY, street TEXT);
+         ALTER TABLE owner ADD home INTEGER REFERENCES address;
+         INSERT INTO address VALUES (7, 'Main Street'); UPDATE owner SET home = 7;",
+    );
+    let asked = plan(&["--policy", policy.to_str().unwrap(), "--suggest"]);
+    assert_eq!(asked.status.code(), Some(3));
+    let said: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let mut suggested = said["plan"]["policy"].clone();
+    assert_eq!(suggested["relations"][1]["schema_name"], "owner");
+    assert_eq!(suggested["relations"][1]["columns"], json!(["home"]));
+    suggested["relations"][1]["rule"] = json!("part");
+    write(&suggested);
+    assert_eq!(plan(&with).status.code(), Some(0));
 }

@@ -35,6 +35,8 @@ pub(super) struct Walk {
     /// The stores whose key tables got rows in this round, and in the next.
     fresh: Vec<bool>,
     next: Vec<bool>,
+    /// Statements that wait to be run together, each with the store whose key table it fills.
+    pending: Vec<(Option<usize>, String)>,
 }
 
 /// The name of a store's table of candidates.
@@ -54,7 +56,7 @@ impl Walk {
         for &place in stores {
             fresh[place] = true;
         }
-        Walk { phase, round, fresh, next: vec![false; n] }
+        Walk { phase, round, fresh, next: vec![false; n], pending: Vec::new() }
     }
 }
 
@@ -70,9 +72,11 @@ impl<E: Engine> Work<'_, E> {
                     self.follow(place, edge, &mut walk, &mut judge).await?;
                 }
                 if edge.rule == Rule::Part && walk.phase == Phase::Part && walk.fresh[edge.child] {
+                    self.run_pending(&mut walk).await?;
                     self.follow_part(place, edge, &mut walk, any_round).await?;
                 }
             }
+            self.run_pending(&mut walk).await?;
             any_round = false;
             // More of the subject's own rows may decide about others.
             let more = (0..walk.next.len()).any(|place| {
@@ -94,6 +98,22 @@ impl<E: Engine> Work<'_, E> {
             }
         }
         Ok(walk.round)
+    }
+
+    /// Runs what waits to be run.
+    async fn run_pending(&mut self, walk: &mut Walk) -> Result<()> {
+        let (stores, statements): (Vec<Option<usize>>, Vec<String>) =
+            walk.pending.drain(..).unzip();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let filled = self.session.run_all(&statements).await?;
+        for (store, rows) in stores.into_iter().zip(filled) {
+            let Some(store) = store.filter(|_| rows > 0) else { continue };
+            walk.next[store] = true;
+            self.tell_filled(&key_table(store), rows).await?;
+        }
+        Ok(())
     }
 
     /// What is another person's so far is judged again with the parts.
@@ -153,11 +173,13 @@ impl<E: Engine> Work<'_, E> {
             of_round.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {aside} x WHERE {on})"));
         }
         if self.is_certain(place, edge) {
-            self.ensure_keys(child).await?;
+            let make = self.new_keys(child)?;
+            walk.pending.extend(make.map(|sql| (None, sql)));
             let parts = self.key_parts(child)?;
             let fate = Fate::Delete as i64;
             let (into, columns) = (key_table(child), into_columns(&parts));
             let taken = if edge.child == edge.parent {
+                self.run_pending(walk).await?;
                 // No database likes to fill a temporary table from itself.
                 let scratch = "manifold_s".to_owned() + &child.to_string();
                 self.scratch(&scratch, child, "").await?;
@@ -171,12 +193,10 @@ impl<E: Engine> Work<'_, E> {
                     round + 1
                 )
             };
-            let statement = Statement::plain(self.engine.insert_new(&into, &columns, &taken));
-            if self.fill(&into, statement).await? > 0 {
-                walk.next[child] = true;
-            }
+            walk.pending.push((Some(child), self.engine.insert_new(&into, &columns, &taken)));
             return Ok(());
         }
+        self.run_pending(walk).await?;
         let waiting = candidate_table(child);
         if !self.has_made(&waiting) {
             let further = ", via INTEGER NOT NULL, phase INTEGER NOT NULL, sure INTEGER NOT NULL, \

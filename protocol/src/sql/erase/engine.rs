@@ -147,6 +147,16 @@ pub trait Session: Send {
     /// triggers changed. Its errors hold no row's values.
     async fn run(&mut self, statement: &Statement<Self::Value>) -> Result<u64>;
 
+    /// Runs statements one after the other; returns how many rows each changed. Where the database
+    /// takes several at once, they cost one round trip.
+    async fn run_all(&mut self, statements: &[String]) -> Result<Vec<u64>> {
+        let mut changed = Vec::new();
+        for text in statements {
+            changed.push(self.run(&Statement::plain(text)).await?);
+        }
+        Ok(changed)
+    }
+
     /// Hands each row of a result to `each`, in constant memory.
     async fn rows(&mut self, statement: &Statement<Self::Value>, each: Each<'_>) -> Result<()>;
 

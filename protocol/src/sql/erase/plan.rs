@@ -14,7 +14,7 @@ use super::seal::Seal;
 use super::strategies::{Key, hmac};
 use super::work::{Phase, Work, key_table};
 use crate::fault::Fault;
-use crate::message::{self, Action, Matching, Step};
+use crate::message::{self, Action, Matching, Relation, Step};
 use crate::silo::{StoreId, Subject};
 use crate::sql::catalog::Table;
 use crate::sql::statement::Statement;
@@ -184,9 +184,11 @@ impl<E: Engine> Prepared<'_, E> {
                 schema_group: group,
                 action: step.action,
                 rows: step.rows,
-                relation: step
-                    .edge
-                    .map(|edge| self.work.graph.edges[edge].message(&self.work.catalog)),
+                relation: step.edge.map(|edge| {
+                    let edge = &self.work.graph.edges[edge];
+                    let child = (edge.child != step.place).then(|| self.work.store(edge.child));
+                    Relation { child: child.cloned(), ..edge.message(&self.work.catalog) }
+                }),
                 columns: step.columns.clone(),
                 reason: step.reason.clone(),
             }

@@ -57,6 +57,7 @@ impl Edge {
     pub fn message(&self, catalog: &Catalog) -> Relation {
         let StoreId { group, name } = catalog.tables[self.parent].id.clone();
         Relation {
+            child: None,
             columns: self.columns.clone(),
             references: Reference {
                 schema_name: name,

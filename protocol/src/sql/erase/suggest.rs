@@ -157,6 +157,7 @@ fn suggestion(catalog: &Catalog, table: &Table, column: &Column) -> Option<Relat
     }
     let (score, other, key) = best?;
     Some(Relation {
+        child: None,
         columns: vec![column.name.clone()],
         references: Reference {
             schema_name: other.id.name.clone(),

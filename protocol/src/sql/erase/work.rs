@@ -155,17 +155,24 @@ impl<'e, E: Engine> Work<'e, E> {
 
     /// Makes the key table of a store, if there is none yet.
     pub(super) async fn ensure_keys(&mut self, place: usize) -> Result<()> {
+        match self.new_keys(place)? {
+            Some(sql) => self.run(sql).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// What makes the key table of a store, if there is none yet: it counts as there from now on.
+    pub(super) fn new_keys(&mut self, place: usize) -> Result<Option<String>> {
         if self.has_keys(place) {
-            return Ok(());
+            return Ok(None);
         }
         let parts = self.key_parts(place)?;
         let columns = declare(&parts)
             + ", round INTEGER NOT NULL, phase INTEGER NOT NULL, fate INTEGER NOT NULL, via \
                INTEGER NOT NULL";
         let sql = self.engine.temporary(&key_table(place), &columns, &key_columns(&parts, None));
-        self.run(sql).await?;
         self.keys.insert(place, parts);
-        Ok(())
+        Ok(Some(sql))
     }
 
     /// Makes a temporary table for keys of a store with further columns, emptied if it is there.
@@ -307,15 +314,21 @@ impl<'e, E: Engine> Work<'e, E> {
 
     /// Fills a temporary table, and tells the planner where it matters.
     pub(super) async fn fill(&mut self, temp: &str, statement: Statement<E::Value>) -> Result<u64> {
+        let filled = self.session.run(&statement).await?;
+        self.tell_filled(temp, filled).await?;
+        Ok(filled)
+    }
+
+    /// Tells the planner of new rows in a temporary table, where it matters.
+    pub(super) async fn tell_filled(&mut self, temp: &str, rows: u64) -> Result<()> {
         /// So few rows are found by any plan.
         const FEW: u64 = 100;
-        let filled = self.session.run(&statement).await?;
-        if filled > FEW
+        if rows > FEW
             && let Some(sql) = self.engine.filled(temp)
         {
             self.run(sql).await?;
         }
-        Ok(filled)
+        Ok(())
     }
 
     /// The one number a statement yields.
