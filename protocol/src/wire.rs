@@ -140,6 +140,27 @@ pub(crate) fn choose(
     Ok((wire, words))
 }
 
+/// Reads a command line; what is wrong with it goes to stderr, and the status is 2.
+fn parse<T: clap::Parser>(words: &[OsString]) -> Result<T, ExitCode> {
+    T::try_parse_from(words).map_err(|error| {
+        // A closed pipe ends the help quietly.
+        drop(error.print());
+        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    })
+}
+
+/// The one type of a schema, null left aside.
+fn one_type(schema: &Value) -> Option<&str> {
+    match schema.get("type")? {
+        Value::String(name) => Some(name),
+        Value::Array(names) => {
+            let mut names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
+            names.next().filter(|_| names.next().is_none())
+        }
+        _ => None,
+    }
+}
+
 /// Serves one run of a wire.
 pub(crate) fn serve<S: Silo>(wire: Wire, words: Vec<OsString>) -> ExitCode {
     match wire {

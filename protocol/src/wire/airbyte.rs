@@ -26,11 +26,12 @@ pub(super) mod source;
 mod state;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Error, Result};
-use clap::Parser;
+use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -39,8 +40,8 @@ use crate::config::{self, Secret, complaint};
 use crate::fault::{self, Cause, Fault};
 use crate::log::{self, Level};
 use crate::output::{ReaderGone, Sink, line};
-use crate::runner::input;
 use crate::runner::terminal::{self, Terminal};
+use crate::runner::{configuration, input};
 use crate::silo::{Access, Silo};
 
 /// How long `check` waits for an answer: the platform gives up soon after.
@@ -112,13 +113,43 @@ fn catalog(path: &str) -> Result<Configured> {
         .map_err(|error| Fault::config(format!("the catalog: {}", complaint(&error))).into())
 }
 
-/// Reads a command line; what is wrong with it goes to stderr, and the status is 2.
-fn parse<T: Parser>(words: &[OsString]) -> Result<T, ExitCode> {
-    T::try_parse_from(words).map_err(|error| {
-        // A closed pipe ends the help quietly.
-        drop(error.print());
-        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
-    })
+/// A configuration, which all commands but one take.
+#[derive(Debug, Args)]
+struct Common {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: String,
+}
+
+impl Common {
+    /// Reads it, and sees to it that the platform hears of a secret that changes.
+    fn read(&self, sink: &Arc<Sink>) -> Result<Value> {
+        let config = configuration::read(&self.config, false)?;
+        hand_on_changes(&config, sink);
+        Ok(config)
+    }
+
+    /// CONNECTION_STATUS.
+    async fn check<S: Silo>(&self, access: Access, sink: &Arc<Sink>) -> Result<()> {
+        let checked = check::<S>(self.read(sink)?, access).await;
+        sink.write(&line(&connection_status(checked))?)
+    }
+}
+
+/// Runs a command line of either side. `debug` says whether everything is logged.
+fn serve<A: Parser, F: Future<Output = Result<ExitCode>>>(
+    words: &[OsString],
+    debug: impl FnOnce(&A) -> bool,
+    command: impl FnOnce(A, Arc<Sink>) -> F,
+) -> ExitCode {
+    let arguments: A = match super::parse(words) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    match start(debug(&arguments)) {
+        Ok(sink) => end(&sink, super::run(command(arguments, Arc::clone(&sink)))),
+        Err(code) => code,
+    }
 }
 
 /// Opens stdout, and sends log lines and signals the ways this protocol wants.

@@ -60,15 +60,24 @@ const DOCUMENTATION: &str = env!("CARGO_PKG_REPOSITORY");
 #[command(version, about = "A Flow connector: answers the requests on standard input")]
 struct Arguments {}
 
+/// A configuration, and what of it goes where: what is validated, and what a capture is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "B: Deserialize<'de>"))]
+struct Bound<B> {
+    config: Value,
+    #[serde(default = "Vec::new")]
+    bindings: Vec<B>,
+    #[serde(default, alias = "linked_collections")]
+    linked_collections: Vec<Collection>,
+}
+
 /// Runs one process of a connector.
 fn serve<F>(words: &[OsString], task: impl FnOnce(Arc<Sink>) -> F) -> ExitCode
 where
     F: Future<Output = Result<()>>,
 {
-    if let Err(error) = Arguments::try_parse_from(words) {
-        // A closed pipe ends the help quietly.
-        drop(error.print());
-        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    if let Err(code) = super::parse::<Arguments>(words) {
+        return code;
     }
     start_log();
     crate::config::on_change(|field, _| {

@@ -38,7 +38,7 @@ use crate::config::{self, Secret};
 use crate::fault::{self, Fault};
 use crate::json::{Decimals, NonFinite, Spelling};
 use crate::log::{self, Level};
-use crate::output::ReaderGone;
+use crate::output::{ReaderGone, Sink, line};
 use crate::runner::configuration;
 use crate::silo::Silo;
 use crate::sops;
@@ -75,6 +75,22 @@ fn about<S: Silo>(plugin: &str, capabilities: &[&str]) -> Value {
         "capabilities": capabilities,
         "settings": settings,
     })
+}
+
+/// Prints what `--about` asks for.
+fn print_about<S: Silo>(
+    plugin: &str,
+    capabilities: &[&str],
+    format: &str,
+    sink: &Sink,
+) -> Result<ExitCode> {
+    let about = about::<S>(plugin, capabilities);
+    let text = match format {
+        "json" => line(&about)?,
+        _ => format!("{about:#}\n").into_bytes(),
+    };
+    sink.write(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Marks secrets as the SDK does.

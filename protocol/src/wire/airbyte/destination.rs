@@ -18,11 +18,10 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Configured, ConfiguredStream, Descriptor, DestinationSyncMode, schema};
+use super::{Common, Configured, ConfiguredStream, Descriptor, DestinationSyncMode, schema};
 use crate::fault::Fault;
 use crate::message::{Details, SchemaEntry};
 use crate::output::{Sink, line};
-use crate::runner::configuration;
 use crate::runner::writing::{self, Intake, Item, parsed};
 use crate::silo::{Access, Kind, Silo, StoreId, WriteMode, WriteOptions};
 use crate::wire;
@@ -49,13 +48,6 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Common {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: String,
-}
-
-#[derive(Debug, Args)]
 struct Write {
     #[command(flatten)]
     common: Common,
@@ -66,16 +58,11 @@ struct Write {
 
 /// Runs one command.
 pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
-    let arguments: Arguments = match super::parse(words) {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    let sink = match super::start(arguments.debug) {
-        Ok(sink) => sink,
-        Err(code) => return code,
-    };
-    let result = wire::run(command::<S>(arguments.command, &sink));
-    super::end(&sink, result)
+    super::serve(
+        words,
+        |arguments: &Arguments| arguments.debug,
+        |arguments, sink| async move { command::<S>(arguments.command, &sink).await },
+    )
 }
 
 async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode> {
@@ -89,16 +76,10 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
             });
             sink.write(&line(&json!({"type": "SPEC", "spec": spec}))?)?;
         }
-        Command::Check(common) => {
-            let config = configuration::read(&common.config, false)?;
-            super::hand_on_changes(&config, sink);
-            let checked = super::check::<S>(config, Access::Write).await;
-            sink.write(&line(&super::connection_status(checked))?)?;
-        }
+        Command::Check(common) => common.check::<S>(Access::Write, sink).await?,
         Command::Write(arguments) => {
             let catalog = super::catalog(&arguments.catalog)?;
-            let config = configuration::read(&arguments.common.config, false)?;
-            super::hand_on_changes(&config, sink);
+            let config = arguments.common.read(sink)?;
             let silo = S::connect(wire::configuration::<S>(config)?, Access::Write).await?;
             let targets = targets(&silo, &catalog).await?;
             let mut how = WriteOptions::of(WriteMode::Append);

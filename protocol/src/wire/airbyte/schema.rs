@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::wire;
+
 /// A form as SPEC has it: `airbyte_secret` marks secrets, which are strings, and further members
 /// are allowed.
 pub(super) fn specification(mut form: Value) -> Value {
@@ -46,7 +48,7 @@ pub(super) fn stream(native: &Value) -> Value {
 /// The schema of one property, which may always be null.
 fn property(native: &Value) -> Value {
     let text = |member: &str| native.get(member).and_then(Value::as_str);
-    let mut schema = match (one_type(native), text("format")) {
+    let mut schema = match (wire::one_type(native), text("format")) {
         (Some("boolean"), _) => json!({"type": ["null", "boolean"]}),
         (Some("integer"), _) => json!({"type": ["null", "integer"]}),
         (Some("number"), _) => json!({"type": ["null", "number"]}),
@@ -96,18 +98,6 @@ pub(super) fn native(schema: &Value) -> Value {
         }
     }
     schema
-}
-
-/// The one type of a schema, null left aside.
-fn one_type(schema: &Value) -> Option<&str> {
-    match schema.get("type")? {
-        Value::String(name) => Some(name),
-        Value::Array(names) => {
-            let mut names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
-            names.next().filter(|_| names.next().is_none())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use futures::StreamExt;
 use serde_json::{Map, Value, json};
 
 use super::state::{self, StreamState};
-use super::{Configured, ConfiguredStream, Descriptor, SyncMode, schema};
+use super::{Common, Configured, ConfiguredStream, Descriptor, SyncMode, schema};
 use crate::fault::Fault;
 use crate::json::{Decimals, Json, NonFinite, Spelling};
 use crate::log;
 use crate::message::{ChosenStore, Progress};
 use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
-use crate::runner::{configuration, input, reading};
+use crate::runner::{input, reading};
 use crate::silo::{Access, Cursor, Silo, Store, StoreId};
 use crate::wire::names::Names;
 use crate::wire::streams::{Found, Streams};
@@ -52,13 +52,6 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Common {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: String,
-}
-
-#[derive(Debug, Args)]
 struct Read {
     #[command(flatten)]
     common: Common,
@@ -72,16 +65,11 @@ struct Read {
 
 /// Runs one command.
 pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
-    let arguments: Arguments = match super::parse(words) {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    let sink = match super::start(arguments.debug) {
-        Ok(sink) => sink,
-        Err(code) => return code,
-    };
-    let result = wire::run(command::<S>(arguments.command, &sink));
-    super::end(&sink, result)
+    super::serve(
+        words,
+        |arguments: &Arguments| arguments.debug,
+        |arguments, sink| async move { command::<S>(arguments.command, &sink).await },
+    )
 }
 
 async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode> {
@@ -94,12 +82,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
             });
             sink.write(&line(&json!({"type": "SPEC", "spec": spec}))?)?;
         }
-        Command::Check(common) => {
-            let config = configuration::read(&common.config, false)?;
-            super::hand_on_changes(&config, sink);
-            let checked = super::check::<S>(config, Access::Read).await;
-            sink.write(&line(&super::connection_status(checked))?)?;
-        }
+        Command::Check(common) => common.check::<S>(Access::Read, sink).await?,
         Command::Discover(common) => {
             let silo = open::<S>(&common, sink).await?;
             let Streams { names, found, .. } = Streams::of(&silo).await?;
@@ -121,9 +104,7 @@ async fn command<S: Silo>(command: Command, sink: &Arc<Sink>) -> Result<ExitCode
 }
 
 async fn open<S: Silo>(common: &Common, sink: &Arc<Sink>) -> Result<S> {
-    let config = configuration::read(&common.config, false)?;
-    super::hand_on_changes(&config, sink);
-    S::connect(wire::configuration::<S>(config)?, Access::Read).await
+    S::connect(wire::configuration::<S>(common.read(sink)?)?, Access::Read).await
 }
 
 /// A stream as the catalog has it: with a name of its own, whether or not the reader heeds

@@ -17,7 +17,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::schema::{self, META, ROW};
-use super::{Collection, DOCUMENTATION, PROTOCOL, Requests, all_well, payload, pointer, say};
+use super::{
+    Bound, Collection, DOCUMENTATION, PROTOCOL, Requests, all_well, payload, pointer, say,
+};
 use crate::fault::{self, Fault};
 use crate::json::Spelling;
 use crate::log;
@@ -59,32 +61,12 @@ struct Discover {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Validate {
-    config: Value,
-    #[serde(default)]
-    bindings: Vec<Binding>,
-    #[serde(default, alias = "linked_collections")]
-    linked_collections: Vec<Collection>,
-}
-
-#[derive(Deserialize)]
 struct Open {
-    capture: Capture,
+    capture: Bound<Binding>,
     #[serde(default)]
     range: Option<super::Range>,
     #[serde(default)]
     state: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Capture {
-    config: Value,
-    #[serde(default)]
-    bindings: Vec<Binding>,
-    #[serde(default, alias = "linked_collections")]
-    linked_collections: Vec<Collection>,
 }
 
 #[derive(Deserialize)]
@@ -216,7 +198,7 @@ async fn unary<S: Silo>(request: &Request<'_>) -> Result<Option<Value>> {
         return Ok(Some(json!({"discovered": {"bindings": discovered(&streams)}})));
     }
     if let Some(raw) = request.validate {
-        let Validate { config, bindings, linked_collections } = payload(raw)?;
+        let Bound::<Binding> { config, bindings, linked_collections } = payload(raw)?;
         let silo = S::connect(wire::configuration::<S>(config)?, Access::Read).await?;
         silo.validate().await?;
         let streams = Streams::of(&silo).await?;

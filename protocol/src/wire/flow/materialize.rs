@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::target::{Binding, Document, Target, constraints, elements, entry, resource_form};
-use super::{Collection, DOCUMENTATION, PROTOCOL, Requests, lookup, payload, say};
+use super::{Bound, Collection, DOCUMENTATION, PROTOCOL, Requests, lookup, payload, say};
 use crate::fault::Fault;
 use crate::message::SchemaEntry;
 use crate::output::Sink;
@@ -63,16 +63,6 @@ struct Request<'a> {
     start_commit: Option<&'a RawValue>,
     #[serde(borrow, default)]
     acknowledge: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Validate {
-    config: Value,
-    #[serde(default)]
-    bindings: Vec<Binding>,
-    #[serde(default, alias = "linked_collections")]
-    linked_collections: Vec<Collection>,
 }
 
 #[derive(Deserialize)]
@@ -163,7 +153,7 @@ async fn unary<S: Silo>(request: &Request<'_>) -> Result<Option<Value>> {
     Ok(None)
 }
 
-async fn validate<S: Silo>(request: Validate) -> Result<Value> {
+async fn validate<S: Silo>(request: Bound<Binding>) -> Result<Value> {
     if ![Ability::Write, Ability::Query].iter().all(|ability| S::ABILITIES.contains(ability)) {
         let why = "this connector cannot write, or cannot find what it wrote: it captures only";
         return Err(Fault::config(why).into());

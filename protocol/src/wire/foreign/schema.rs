@@ -69,7 +69,7 @@ fn property(root: &Value, foreign: &Value, depth: usize) -> Value {
 }
 
 /// The schema that a reference within the same document leads to.
-fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
+pub(super) fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     for _ in 0..DEPTH {
         let Some(place) = schema.get("$ref").and_then(Value::as_str) else { break };
         let Some(found) = place.strip_prefix('#').and_then(|place| root.pointer(place)) else {
@@ -81,7 +81,7 @@ fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
 }
 
 /// The one choice of a schema that is not null, or the first of several of one type.
-fn one_of<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn one_of<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     const NOTHING: &Value = &Value::Null;
     for choices in ["anyOf", "oneOf", "allOf"] {
         let Some(choices) = schema.get(choices).and_then(Value::as_array) else { continue };
@@ -95,17 +95,11 @@ fn one_of<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     schema
 }
 
-/// The one type of a schema, null left aside.
-fn one_type(schema: &Value) -> Option<&str> {
-    let name = match schema.get("type")? {
-        Value::String(name) => name.as_str(),
-        Value::Array(names) => {
-            let mut names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
-            names.next().filter(|_| names.next().is_none())?
-        }
-        _ => return None,
-    };
-    ["string", "integer", "number", "boolean", "object", "array"].contains(&name).then_some(name)
+/// The one type that a schema has, of those there are.
+pub(super) fn one_type(schema: &Value) -> Option<&str> {
+    let known =
+        |name: &&str| ["string", "integer", "number", "boolean", "object", "array"].contains(name);
+    crate::wire::one_type(schema).filter(known)
 }
 
 #[cfg(test)]

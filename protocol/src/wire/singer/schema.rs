@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::wire;
+
 /// Every type a value can have.
 const ANY: [&str; 7] = ["string", "number", "integer", "array", "object", "boolean", "null"];
 
@@ -27,7 +29,7 @@ fn property(native: &Value, nullable: bool) -> Value {
     let text = |member: &str| native.get(member).and_then(Value::as_str);
     let format = text("format");
     let of = |name: &str| if nullable { json!(["null", name]) } else { json!([name]) };
-    let mut schema = match (one_type(native), format) {
+    let mut schema = match (wire::one_type(native), format) {
         (Some("string"), Some("decimal")) => json!({"type": of("number")}),
         (Some("string"), Some("timestamp")) => {
             json!({"type": of("string"), "format": "date-time"})
@@ -56,18 +58,6 @@ fn property(native: &Value, nullable: bool) -> Value {
         schema["description"] = description.into();
     }
     schema
-}
-
-/// The one type of a schema, null left aside.
-fn one_type(schema: &Value) -> Option<&str> {
-    match schema.get("type")? {
-        Value::String(name) => Some(name),
-        Value::Array(names) => {
-            let mut names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
-            names.next().filter(|_| names.next().is_none())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -79,12 +79,9 @@ struct Arguments {
 pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
     let plugin = super::plugin::<S>(words, "tap-");
     super::start_log(&plugin);
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments: Arguments = match wire::parse(words) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(code) => return code,
     };
     let state: Arc<OnceLock<Arc<Lines>>> = Arc::default();
     let sink = match Terminal::look().sink() {
@@ -106,13 +103,7 @@ async fn task<S: Silo>(
     state: &OnceLock<Arc<Lines>>,
 ) -> Result<ExitCode> {
     if arguments.about {
-        let about = super::about::<S>(plugin, &CAPABILITIES);
-        let text = match arguments.format.as_str() {
-            "json" => line(&about)?,
-            _ => format!("{about:#}\n").into_bytes(),
-        };
-        sink.write(&text)?;
-        return Ok(ExitCode::SUCCESS);
+        return super::print_about::<S>(plugin, &CAPABILITIES, &arguments.format, sink);
     }
     if arguments.config.is_empty() {
         log::error("--config is missing (--help lists what there is)");

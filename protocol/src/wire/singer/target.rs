@@ -22,7 +22,7 @@ use super::batch::Batch;
 use crate::fault::Fault;
 use crate::log;
 use crate::message::{Details, SchemaEntry};
-use crate::output::{Sink, line};
+use crate::output::Sink;
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::writing::{self, Intake, Item, parsed};
 use crate::silo::{Access, Kind, Silo, StoreId, WriteMode, WriteOptions};
@@ -52,12 +52,9 @@ struct Arguments {
 pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
     let plugin = super::plugin::<S>(words, "target-");
     super::start_log(&plugin);
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments: Arguments = match wire::parse(words) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(code) => return code,
     };
     let sink = match Terminal::look().sink() {
         Ok(sink) => Arc::new(sink),
@@ -70,13 +67,7 @@ pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
 
 async fn task<S: Silo>(arguments: &Arguments, plugin: &str, sink: &Sink) -> Result<ExitCode> {
     if arguments.about {
-        let about = super::about::<S>(plugin, &CAPABILITIES);
-        let text = match arguments.format.as_str() {
-            "json" => line(&about)?,
-            _ => format!("{about:#}\n").into_bytes(),
-        };
-        sink.write(&text)?;
-        return Ok(ExitCode::SUCCESS);
+        return super::print_about::<S>(plugin, &CAPABILITIES, &arguments.format, sink);
     }
     if arguments.config.is_empty() {
         log::error("--config is missing (--help lists what there is)");
