@@ -65,7 +65,7 @@ pub(crate) fn on_change(
 
 /// What hands a new value of the secret `field` to whoever keeps the configuration. The run goes
 /// on with it only once that is done.
-pub fn rotated(field: &'static str) -> impl Fn(&Secret) -> Result<(), anyhow::Error> + Send + Sync {
+pub fn rotated(field: &str) -> impl Fn(&Secret) -> Result<(), anyhow::Error> + Send + Sync {
     move |secret| {
         log::hide(secret.reveal());
         CHANGE.get().map_or(Ok(()), |change| change(field, secret))

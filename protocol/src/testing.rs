@@ -118,6 +118,13 @@ macro_rules! conformance {
             an_identifier_of_ten_megabytes_is_refused
         }
     };
+    // What a connector that wraps a program keeps without it.
+    ($setup:path, of the form) => {
+        $crate::conformance! { @each $setup:
+            spec_is_one_message_with_name_form_and_abilities
+            every_field_of_the_form_can_be_drawn_and_is_explained
+        }
+    };
     (@each $setup:path: $($promise:ident)*) => {$(
         #[test]
         fn $promise() {

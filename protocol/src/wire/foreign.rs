@@ -18,10 +18,12 @@
 //! `data`). Erasing has no form in Airbyte and Singer, and is never claimed for them.
 
 pub mod airbyte;
+mod drawn;
 mod form;
 mod lines;
 mod mending;
 pub mod monoid;
+pub mod named;
 mod process;
 mod record;
 mod relay;
@@ -31,14 +33,65 @@ pub mod singer;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
+use async_trait::async_trait;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::config::{self, Secret};
 use crate::fault::Fault;
+use crate::silo::{Ability, Access, Silo, Store};
+use process::Program;
 
 pub(crate) use process::end_all;
+
+/// What a protocol makes of a program that speaks it and its configuration.
+#[async_trait]
+pub trait Foreign: Sized + Send + Sync + 'static {
+    /// What people call such programs.
+    const NAME: &'static str;
+
+    /// Everything the stores of one can ever do.
+    const ABILITIES: &'static [Ability];
+
+    /// Asks a program for the form of its configuration: null where it has none.
+    async fn form(program: &Program) -> Result<Value>;
+
+    /// A program with a configuration that fits its form.
+    fn new(program: Program, kept: Kept) -> Self;
+
+    /// What it reaches.
+    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>>;
+
+    /// Its own check.
+    async fn validate(&self) -> Result<()>;
+}
+
+/// Any program that speaks a protocol: the configuration names it.
+pub struct Any<P>(P);
+
+#[async_trait]
+impl<P: Foreign> Silo for Any<P> {
+    type Config = Settings;
+    const NAME: &'static str = P::NAME;
+    const ABILITIES: &'static [Ability] = P::ABILITIES;
+
+    async fn connect(config: Settings, _: Access) -> Result<Any<P>> {
+        let program = config.program()?;
+        let form = P::form(&program).await?;
+        let kept = Kept::new(form, config.config, Some("config"), program.name())?;
+        Ok(Any(P::new(program, kept)))
+    }
+
+    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
+        self.0.stores().await
+    }
+
+    async fn validate(&self) -> Result<()> {
+        self.0.validate().await
+    }
+}
 
 /// How a foreign program is started, and its own configuration.
 #[derive(Deserialize, JsonSchema)]
@@ -71,9 +124,9 @@ fn patience() -> u64 {
 
 impl Settings {
     /// The program.
-    fn program(&self) -> anyhow::Result<process::Program> {
+    fn program(&self) -> Result<Program> {
         let patience = Duration::from_secs(self.patience.max(1));
-        process::Program::new(&self.command, self.image.as_deref(), patience)
+        Program::new(&self.command, self.image.as_deref(), patience)
     }
 }
 
@@ -121,22 +174,30 @@ impl JsonSchema for Configuration {
 }
 
 /// A program's configuration, which it may replace, and the form of it.
-struct Kept {
+pub struct Kept {
     form: Value,
     config: Mutex<Configuration>,
+    /// The field of ours that holds it, where it is not ours as a whole.
+    field: Option<&'static str>,
 }
 
 impl Kept {
     /// Keeps a configuration that fits the program's form. Its secrets are in no log line from now
     /// on.
-    fn new(form: Value, config: Configuration, program: &str) -> Result<Kept, Fault> {
+    fn new(
+        form: Value,
+        config: Configuration,
+        field: Option<&'static str>,
+        program: &str,
+    ) -> Result<Kept, Fault> {
         let value = config.value();
         form::hide(&form, &value);
         match form::misfit(&form, &value) {
             Some(misfit) => {
-                Err(Fault::config(format!("`config`: {misfit}, by the form of {program}")))
+                let place = field.map(|field| format!("`{field}`: ")).unwrap_or_default();
+                Err(Fault::config(format!("{place}{misfit}, by the form of {program}")))
             }
-            None => Ok(Kept { form, config: Mutex::new(config) }),
+            None => Ok(Kept { form, config: Mutex::new(config), field }),
         }
     }
 
@@ -147,15 +208,22 @@ impl Kept {
     }
 
     /// Takes up a configuration that the program wrote, and hands it to whoever keeps ours.
-    fn replace(&self, text: String) -> anyhow::Result<()> {
+    fn replace(&self, text: String) -> Result<()> {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = Configuration(Secret::from(text));
-        let value = changed.value();
-        if value.is_object() && value != config.value() {
-            form::hide(&self.form, &value);
-            config::rotated("config")(&changed.0)?;
-            *config = changed;
+        let (old, new) = (config.value(), changed.value());
+        let Some(members) = new.as_object().filter(|_| new != old) else { return Ok(()) };
+        form::hide(&self.form, &new);
+        match self.field {
+            Some(field) => config::rotated(field)(&changed.0)?,
+            None => {
+                for (name, value) in members.iter().filter(|(name, value)| old[*name] != **value) {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    config::rotated(name)(&Secret::from(text))?;
+                }
+            }
         }
+        *config = changed;
         Ok(())
     }
 }

@@ -19,69 +19,38 @@ use serde_json::{Value, json};
 use super::mending::{Mending, noise};
 use super::process::{Folder, Program, Run};
 use super::relay::{Relay, Saved, Want};
-use super::{Configuration, Kept, Settings, schema};
+use super::{Any, Foreign, Kept, schema};
 use crate::fault::{Cause, Fault};
 use crate::log;
 use crate::output::Output;
 use crate::silo::{
-    Ability, Access, Capabilities, From, Kind, Query, Read, Sample, Schema, Silo, Store, StoreId,
-    Subject,
+    Ability, Capabilities, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 
 /// How long a source may take for what needs no system, and for a try to reach one.
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// Any Airbyte source.
-pub struct Airbyte(Source);
-
-#[async_trait]
-impl Silo for Airbyte {
-    type Config = Settings;
-    const NAME: &'static str = "Airbyte";
-    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
-
-    async fn connect(config: Settings, _: Access) -> Result<Airbyte> {
-        Source::open(config.program()?, config.config).await.map(Airbyte)
-    }
-
-    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
-        self.0.stores().await
-    }
-
-    async fn validate(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
+pub type Airbyte = Any<Source>;
 
 /// A source with its configuration.
-struct Source {
+pub struct Source {
     program: Program,
     kept: Kept,
 }
 
-impl Source {
-    /// Asks the source for its form, and refuses a configuration that does not fit.
-    async fn open(program: Program, config: Configuration) -> Result<Source> {
-        let spec: Specification = ask(&program, None, "spec", "SPEC").await?;
-        let kept = Kept::new(spec.form, config, program.name())?;
-        Ok(Source { program, kept })
+#[async_trait]
+impl Foreign for Source {
+    const NAME: &'static str = "Airbyte";
+    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
+
+    async fn form(program: &Program) -> Result<Value> {
+        let spec: Specification = ask(program, None, "spec", "SPEC").await?;
+        Ok(spec.form)
     }
 
-    /// Runs a command that answers with one message, and returns its payload.
-    async fn ask<T: DeserializeOwned>(&self, command: &str, kind: &str) -> Result<T> {
-        ask(&self.program, Some(&self.kept), command, kind).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        let answer: Status = self.ask("check", "CONNECTION_STATUS").await?;
-        match answer.status.as_str() {
-            "SUCCEEDED" => Ok(()),
-            _ => {
-                let why = answer.message.unwrap_or_else(|| "it does not say why".to_owned());
-                let name = self.program.name();
-                Err(Fault::config(format!("{name} refuses its `config`: {why}")).into())
-            }
-        }
+    fn new(program: Program, kept: Kept) -> Source {
+        Source { program, kept }
     }
 
     async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
@@ -100,6 +69,25 @@ impl Source {
             }
         }
         Ok(stores)
+    }
+
+    async fn validate(&self) -> Result<()> {
+        let answer: Status = self.ask("check", "CONNECTION_STATUS").await?;
+        match answer.status.as_str() {
+            "SUCCEEDED" => Ok(()),
+            _ => {
+                let why = answer.message.unwrap_or_else(|| "it does not say why".to_owned());
+                let name = self.program.name();
+                Err(Fault::config(format!("{name} refuses its `config`: {why}")).into())
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Runs a command that answers with one message, and returns its payload.
+    async fn ask<T: DeserializeOwned>(&self, command: &str, kind: &str) -> Result<T> {
+        ask(&self.program, Some(&self.kept), command, kind).await
     }
 }
 
@@ -140,10 +128,7 @@ async fn ask<T: DeserializeOwned>(
     if !end.succeeded() {
         return Err(said.explain(end.fault()));
     }
-    let answer = answer.ok_or_else(|| {
-        let last = end.words().map(|words| format!(": {words}")).unwrap_or_default();
-        Fault::system(format!("{name} printed no {kind} for its `{command}`{last}"))
-    })?;
+    let answer = answer.ok_or_else(|| end.silent(kind, command))?;
     let answer = serde_json::from_str(&answer);
     answer.map_err(|_| Fault::system(format!("{name} printed a {kind} that cannot be read")).into())
 }

@@ -32,11 +32,29 @@ pub(super) fn hide(form: &Value, config: &Value) {
     strike(config, &names, false);
 }
 
+/// Whether a form says of a field that it holds a secret.
+pub(super) fn is_marked(field: &Value) -> bool {
+    let is = |mark: &str| field.get(mark) == Some(&Value::Bool(true));
+    is("airbyte_secret") || is("secret") || is("writeOnly")
+}
+
+/// Whether a form marks a field that is anywhere in it.
+pub(super) fn marks_any(form: &Value) -> bool {
+    let mut names = Vec::new();
+    marked(form, &mut names);
+    !names.is_empty()
+}
+
+/// Whether a field is called like one that holds a secret.
+pub(super) fn is_like_a_secret(name: &str) -> bool {
+    let name = name.to_lowercase().replace('-', "_");
+    SECRET.iter().any(|word| name.contains(word))
+}
+
 /// The names of the fields that a form marks, wherever they are.
 fn marked(schema: &Value, names: &mut Vec<String>) {
     for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let is = |mark: &str| field.get(mark) == Some(&Value::Bool(true));
-        if is("airbyte_secret") || is("secret") || is("writeOnly") {
+        if is_marked(field) {
             names.push(name.clone());
         }
     }
@@ -51,10 +69,8 @@ fn strike(value: &Value, names: &[String], secret: bool) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                let like = name.to_lowercase().replace('-', "_");
-                let like = SECRET.iter().any(|word| like.contains(word));
                 // A group of fields that is called like a secret holds others too.
-                let like = like && !value.is_object();
+                let like = is_like_a_secret(name) && !value.is_object();
                 strike(value, names, secret || names.contains(name) || like);
             }
         }

@@ -19,15 +19,15 @@ use serde_json::{Value, json};
 use super::mending::{Mending, noise};
 use super::process::{End, Folder, Program, Run};
 use super::record::Shape;
-use super::{Configuration, Kept, Settings, schema};
+use super::{Any, Foreign, Kept, schema};
 use crate::fault::Fault;
 use crate::json::Spelling;
 use crate::log;
 use crate::message::{DataType, Identifier, RequestType};
 use crate::output::Output;
 use crate::silo::{
-    Ability, Access, Capabilities, Handle, JobStatus, Jobs, Kind, Remaining, Sample, Schema, Silo,
-    Store, StoreId, Subject, Verify,
+    Ability, Capabilities, Handle, JobStatus, Jobs, Kind, Remaining, Sample, Schema, Store,
+    StoreId, Subject, Verify,
 };
 
 /// How long a connector may take for what needs no system, and for a try to reach one.
@@ -37,59 +37,38 @@ const ANSWER: Duration = Duration::from_secs(120);
 const FILES: &str = "files";
 
 /// Any Monoid connector.
-pub struct Monoid(Connector);
+pub type Monoid = Any<Connector>;
+
+/// A connector with its configuration.
+pub struct Connector {
+    program: Program,
+    kept: Kept,
+}
 
 #[async_trait]
-impl Silo for Monoid {
-    type Config = Settings;
+impl Foreign for Connector {
     const NAME: &'static str = "Monoid";
     const ABILITIES: &'static [Ability] = &[Ability::Query, Ability::Delete];
 
-    async fn connect(config: Settings, _: Access) -> Result<Monoid> {
-        Connector::open(config.program()?, config.config).await.map(Monoid)
+    async fn form(program: &Program) -> Result<Value> {
+        let mut spec = ask(program, None, "spec", "SPEC", "spec", &[]).await?;
+        match spec.payloads.pop() {
+            Some(mut spec) => Ok(spec["spec"].take()),
+            None => Err(spec.end.silent("SPEC", "spec")),
+        }
     }
 
-    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
-        self.0.stores().await
-    }
-
-    async fn validate(&self) -> Result<()> {
-        self.0.validate().await
-    }
-}
-
-/// A connector with its configuration.
-struct Connector {
-    program: Program,
-    /// `None` until its form is known.
-    kept: Option<Kept>,
-}
-
-/// The messages of a run, one type of them.
-struct Answers {
-    payloads: Vec<Value>,
-    end: End,
-}
-
-impl Connector {
-    /// Asks the connector for its form, and refuses a configuration that does not fit: some print
-    /// it with its secrets where it does not.
-    async fn open(program: Program, config: Configuration) -> Result<Connector> {
-        let mut connector = Connector { program, kept: None };
-        let mut spec = connector.ask("spec", "SPEC", "spec", &[]).await?;
-        let form = match spec.payloads.pop() {
-            Some(mut spec) => spec["spec"].take(),
-            None => return Err(connector.silent("spec", "SPEC", &spec.end)),
-        };
-        connector.kept = Some(Kept::new(form, config, connector.program.name())?);
-        Ok(connector)
+    /// The configuration is refused where it does not fit, before the connector sees it: some print
+    /// it with its secrets.
+    fn new(program: Program, kept: Kept) -> Connector {
+        Connector { program, kept }
     }
 
     /// The answer counts, whatever the exit status: so their host takes it.
     async fn validate(&self) -> Result<()> {
         let mut answers = self.ask("validate", "VALIDATE", "validate_msg", &[]).await?;
         let Some(answer) = answers.payloads.pop() else {
-            return Err(self.silent("validate", "VALIDATE", &answers.end));
+            return Err(answers.end.silent("VALIDATE", "validate"));
         };
         if answer["status"] == "SUCCESS" {
             return Ok(());
@@ -102,7 +81,7 @@ impl Connector {
     async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
         let mut answers = self.ask("schema", "SCHEMA", "schema_msg", &[]).await?;
         let Some(mut answer) = answers.payloads.pop() else {
-            return Err(self.silent("schema", "SCHEMA", &answers.end));
+            return Err(answers.end.silent("SCHEMA", "schema"));
         };
         let entries = match answer["schemas"].take() {
             Value::Array(entries) => entries,
@@ -119,33 +98,15 @@ impl Connector {
         }
         Ok(stores)
     }
+}
 
-    /// Runs a command with its inputs, each a flag and what stands in its file.
-    fn start(&self, command: &str, inputs: &[(&str, &Value)]) -> Result<Run> {
-        let folder = Folder::new()?;
-        let files = folder.path().join(FILES);
-        std::fs::create_dir(&files).context("making a folder for the connector's files")?;
-        let mut words = vec![command.to_owned()];
-        if let Some(kept) = &self.kept {
-            words.extend(["-c".to_owned(), folder.file("config.json", &kept.text())?]);
-        }
-        for (flag, content) in inputs {
-            let name = format!("{}.json", flag.trim_start_matches('-'));
-            words.extend([(*flag).to_owned(), folder.file(&name, &content.to_string())?]);
-        }
-        // The kit takes no `-p` where it has no use for one.
-        if !["spec", "validate", "schema"].contains(&command) {
-            let persist = json!({ "temp_store": files });
-            words.extend(["-p".to_owned(), folder.file("p.json", &persist.to_string())?]);
-        }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let program = match command {
-            "spec" | "validate" => self.program.within(ANSWER),
-            _ => self.program.clone(),
-        };
-        program.start(folder, &words)
-    }
+/// The messages of a run, one type of them.
+struct Answers {
+    payloads: Vec<Value>,
+    end: End,
+}
 
+impl Connector {
     /// Runs a command and collects its messages of one type.
     async fn ask(
         &self,
@@ -154,34 +115,69 @@ impl Connector {
         payload: &str,
         inputs: &[(&str, &Value)],
     ) -> Result<Answers> {
-        let mut run = self.start(command, inputs)?;
-        let mut payloads = Vec::new();
-        while let Some(line) = run.line().await? {
-            match serde_json::from_slice::<Value>(line) {
-                Ok(mut message) if message["type"] == kind && message[payload].is_object() => {
-                    payloads.push(message[payload].take());
-                }
-                Ok(message) if message["log"]["message"].is_string() => self.log(&message["log"]),
-                _ => noise(self.program.name(), line),
+        ask(&self.program, Some(&self.kept), command, kind, payload, inputs).await
+    }
+}
+
+/// Runs a command with its inputs, each a flag and what stands in its file.
+fn start(
+    program: &Program,
+    kept: Option<&Kept>,
+    command: &str,
+    inputs: &[(&str, &Value)],
+) -> Result<Run> {
+    let folder = Folder::new()?;
+    let files = folder.path().join(FILES);
+    std::fs::create_dir(&files).context("making a folder for the connector's files")?;
+    let mut words = vec![command.to_owned()];
+    if let Some(kept) = kept {
+        words.extend(["-c".to_owned(), folder.file("config.json", &kept.text())?]);
+    }
+    for (flag, content) in inputs {
+        let name = format!("{}.json", flag.trim_start_matches('-'));
+        words.extend([(*flag).to_owned(), folder.file(&name, &content.to_string())?]);
+    }
+    // The kit takes no `-p` where it has no use for one.
+    if !["spec", "validate", "schema"].contains(&command) {
+        let persist = json!({ "temp_store": files });
+        words.extend(["-p".to_owned(), folder.file("p.json", &persist.to_string())?]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match command {
+        "spec" | "validate" => program.within(ANSWER).start(folder, &words),
+        _ => program.start(folder, &words),
+    }
+}
+
+/// Runs a command and collects its messages of one type.
+async fn ask(
+    program: &Program,
+    kept: Option<&Kept>,
+    command: &str,
+    kind: &str,
+    payload: &str,
+    inputs: &[(&str, &Value)],
+) -> Result<Answers> {
+    let mut run = start(program, kept, command, inputs)?;
+    let mut payloads = Vec::new();
+    while let Some(line) = run.line().await? {
+        match serde_json::from_slice::<Value>(line) {
+            Ok(mut message) if message["type"] == kind && message[payload].is_object() => {
+                payloads.push(message[payload].take());
             }
+            Ok(message) if message["log"]["message"].is_string() => {
+                hand_on(program, &message["log"]);
+            }
+            _ => noise(program.name(), line),
         }
-        Ok(Answers { payloads, end: run.end().await? })
     }
+    Ok(Answers { payloads, end: run.end().await? })
+}
 
-    fn log(&self, log: &Value) {
-        let text = log["message"].as_str().unwrap_or_default();
-        log::info(format_args!("{}: {text}", self.program.name()));
-    }
-
-    /// What to say of a run without an answer.
-    fn silent(&self, command: &str, kind: &str, end: &End) -> anyhow::Error {
-        if !end.succeeded() {
-            return end.fault();
-        }
-        let last = end.words().map(|words| format!(": {words}")).unwrap_or_default();
-        let name = self.program.name();
-        Fault::system(format!("{name} printed no {kind} for its `{command}`{last}")).into()
-    }
+/// Hands on a line of the connector's log.
+fn hand_on(program: &Program, log: &Value) {
+    let text = log["message"].as_str().unwrap_or_default();
+    log::info(format_args!("{}: {text}", program.name()));
 }
 
 /// A store of a connector.
@@ -363,7 +359,7 @@ impl Stored<'_> {
             .ask("request-status", "REQUEST_STATUS", "request_status", &[("-r", &requests)])
             .await?;
         if answers.payloads.len() != asked.len() {
-            return Err(self.connector.silent("request-status", "REQUEST_STATUS", &answers.end));
+            return Err(answers.end.silent("REQUEST_STATUS", "request-status"));
         }
         let has = |standing: &str| {
             answers.payloads.iter().any(|answer| answer["request_status"] == standing)
@@ -424,7 +420,7 @@ impl Stored<'_> {
         mut take: impl FnMut(&RawValue) -> Result<bool> + Send,
     ) -> Result<Option<Archive>> {
         let program = self.connector.program.name();
-        let mut run = self.connector.start(command, inputs)?;
+        let mut run = start(&self.connector.program, Some(&self.connector.kept), command, inputs)?;
         let mut mending = Mending::of(program, spelling);
         let mut path = None;
         let mut strangers = 0;
@@ -432,7 +428,7 @@ impl Stored<'_> {
             let mut text = String::new();
             let Some(message) = mending.read::<Line<'_>>(line, &mut text) else { continue };
             if let Some(log) = message.log {
-                self.connector.log(&serde_json::from_str(log.get())?);
+                hand_on(&self.connector.program, &serde_json::from_str(log.get())?);
             }
             let Some(record) = message.record else { continue };
             let group = record.schema_group.as_deref().filter(|group| !group.is_empty());

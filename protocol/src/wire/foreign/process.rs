@@ -81,7 +81,7 @@ const ENGINES: [&str; 2] = ["docker", "podman"];
 
 /// A program, and how it is started.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub struct Program {
     start: Start,
     /// How long it may say nothing.
     patience: Duration,
@@ -378,6 +378,15 @@ impl End {
     /// What it said last in its log, if anything.
     pub(super) fn words(&self) -> Option<&str> {
         self.words.last().map(String::as_str)
+    }
+
+    /// That it did not print what it was asked for.
+    pub(super) fn silent(&self, what: &str, command: &str) -> anyhow::Error {
+        if !self.succeeded() {
+            return self.fault();
+        }
+        let last = self.words().map(|words| format!(": {words}")).unwrap_or_default();
+        Fault::system(format!("{} printed no {what} for its `{command}`{last}", self.name)).into()
     }
 
     /// Why it failed, in its own words where it has some.

@@ -23,13 +23,12 @@ use serde_json::{Value, json};
 use super::mending::{Mending, noise};
 use super::process::{End, Folder, Program, Run};
 use super::relay::{Relay, Saved, Want};
-use super::{Configuration, Kept, Settings, schema};
+use super::{Any, Foreign, Kept, schema};
 use crate::fault::Fault;
 use crate::log;
 use crate::output::Output;
 use crate::silo::{
-    Ability, Access, Capabilities, From, Kind, Query, Read, Sample, Schema, Silo, Store, StoreId,
-    Subject,
+    Ability, Capabilities, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 use crate::wire::singer::batch::Batch;
 
@@ -37,69 +36,36 @@ use crate::wire::singer::batch::Batch;
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// Any Singer tap.
-pub struct Singer(Tap);
-
-#[async_trait]
-impl Silo for Singer {
-    type Config = Settings;
-    const NAME: &'static str = "Singer";
-    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
-
-    async fn connect(config: Settings, _: Access) -> Result<Singer> {
-        Tap::open(config.program()?, config.config).await.map(Singer)
-    }
-
-    async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
-        self.0.stores().await
-    }
-
-    async fn validate(&self) -> Result<()> {
-        self.0.stores().await.map(drop)
-    }
-}
+pub type Singer = Any<Tap>;
 
 /// A tap with its configuration.
-struct Tap {
+pub struct Tap {
     program: Program,
     kept: Kept,
 }
 
-impl Tap {
-    /// Asks the tap for its form, where it has one, and refuses a configuration that does not fit.
-    async fn open(program: Program, config: Configuration) -> Result<Tap> {
-        let form = about(&program).await?;
-        let kept = Kept::new(form, config, program.name())?;
-        Ok(Tap { program, kept })
-    }
+#[async_trait]
+impl Foreign for Tap {
+    const NAME: &'static str = "Singer";
+    const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query];
 
-    /// The tap's files, and the path of its configuration among them.
-    fn folder(&self) -> Result<(Folder, String)> {
-        let folder = Folder::new()?;
-        let path = folder.file("config.json", &self.kept.text())?;
-        Ok((folder, path))
-    }
-
-    async fn catalog(&self) -> Result<Vec<Value>> {
-        #[derive(Deserialize)]
-        struct Catalog {
-            streams: Vec<Value>,
-        }
-        let (folder, config) = self.folder()?;
-        let run = self.program.start(folder, &["--config", &config, "--discover"])?;
+    /// Half of all taps do not know how to print it.
+    async fn form(program: &Program) -> Result<Value> {
+        let program = program.within(ANSWER).quiet();
+        let run = program.start(Folder::new()?, &["--about", "--format=json"])?;
         let (text, end) = everything(run).await?;
-        let name = self.program.name();
-        self.keep_config(&end)?;
         if !end.succeeded() {
-            return Err(end.fault());
+            return Ok(Value::Null);
         }
-        match document::<Catalog>(&text) {
-            Some(catalog) => Ok(catalog.streams),
-            None => {
-                let last = end.words().map(|words| format!(": {words}")).unwrap_or_default();
-                let what = format!("{name} printed no catalog for `--discover`{last}");
-                Err(Fault::system(what).into())
-            }
+        #[derive(Deserialize)]
+        struct About {
+            settings: Value,
         }
+        Ok(document::<About>(&text).map_or(Value::Null, |about| about.settings))
+    }
+
+    fn new(program: Program, kept: Kept) -> Tap {
+        Tap { program, kept }
     }
 
     async fn stores(&self) -> Result<Vec<Box<dyn Store + '_>>> {
@@ -125,6 +91,37 @@ impl Tap {
         Ok(stores)
     }
 
+    async fn validate(&self) -> Result<()> {
+        self.stores().await.map(drop)
+    }
+}
+
+impl Tap {
+    /// The tap's files, and the path of its configuration among them.
+    fn folder(&self) -> Result<(Folder, String)> {
+        let folder = Folder::new()?;
+        let path = folder.file("config.json", &self.kept.text())?;
+        Ok((folder, path))
+    }
+
+    async fn catalog(&self) -> Result<Vec<Value>> {
+        #[derive(Deserialize)]
+        struct Catalog {
+            streams: Vec<Value>,
+        }
+        let (folder, config) = self.folder()?;
+        let run = self.program.start(folder, &["--config", &config, "--discover"])?;
+        let (text, end) = everything(run).await?;
+        self.keep_config(&end)?;
+        if !end.succeeded() {
+            return Err(end.fault());
+        }
+        match document::<Catalog>(&text) {
+            Some(catalog) => Ok(catalog.streams),
+            None => Err(end.silent("catalog", "--discover")),
+        }
+    }
+
     /// Hands a configuration on that the tap has written anew: a token that its vendor replaced.
     fn keep_config(&self, end: &End) -> Result<()> {
         let Some(folder) = &end.folder else { return Ok(()) };
@@ -133,21 +130,6 @@ impl Tap {
         };
         self.kept.replace(text)
     }
-}
-
-/// The form that a tap prints of itself, or null: half of all taps do not know how.
-async fn about(program: &Program) -> Result<Value> {
-    let program = program.within(ANSWER).quiet();
-    let run = program.start(Folder::new()?, &["--about", "--format=json"])?;
-    let (text, end) = everything(run).await?;
-    if !end.succeeded() {
-        return Ok(Value::Null);
-    }
-    #[derive(Deserialize)]
-    struct About {
-        settings: Value,
-    }
-    Ok(document::<About>(&text).map_or(Value::Null, |about| about.settings))
 }
 
 /// All that a run prints, line by line, and how it ended.
