@@ -20,6 +20,7 @@ mod test;
 mod tidy;
 mod upstream;
 mod workspace;
+mod wrapped;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ enum Command {
         /// Ask the images that `build` made instead of fresh binaries
         #[arg(long)]
         from_images: bool,
+        /// First ask the programs that connectors wrap for their forms again: of these connectors, by default of all
+        #[arg(long, num_args = 0.., value_name = "NAME", conflicts_with = "check")]
+        wrapped: Option<Vec<String>>,
     },
     /// Make a new connector
     New {
@@ -66,6 +70,8 @@ enum Command {
         /// What it is for
         #[arg(long, value_enum, default_value = "plain")]
         kind: new::Kind,
+        #[command(flatten)]
+        program: new::Program,
     },
     /// Build static binaries, and their images under target/images/
     Build(build::Arguments),
@@ -123,8 +129,10 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::command(&arguments),
         Command::Test { names, install, arguments } => test::command(&names, install, &arguments),
         Command::Tidy => tidy::command(),
-        Command::Spec { check, from_images } => spec::command(check, from_images),
-        Command::New { name, kind } => new::command(&name, kind),
+        Command::Spec { check, from_images, wrapped } => {
+            spec::command(check, from_images, wrapped.as_deref())
+        }
+        Command::New { name, kind, program } => new::command(&name, kind, &program),
         Command::Build(arguments) => build::command(&arguments),
         Command::Bench { names, rounds } => bench::command(&names, rounds),
         Command::Affected { since, json } => affected::command(since.as_deref(), json),

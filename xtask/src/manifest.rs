@@ -136,10 +136,13 @@ pub(crate) fn new_entry(
     title: &str,
     repository: &str,
     version: &str,
+    reads: bool,
 ) -> String {
+    // What cannot be read as a whole has nothing to say on a wire.
+    let wires = if reads { "source, tap, capture" } else { "" };
     format!(
         "\n- id: {id}\n  name: {title}\n  documentationUrl: {repository}/tree/main/connectors/{connector}\n  \
-         dockerImage: {IMAGES}{connector}\n  dockerTag: {version}\n  logo: \"\"\n  manual: false\n  wires: [source, tap, capture]\n"
+         dockerImage: {IMAGES}{connector}\n  dockerTag: {version}\n  logo: \"\"\n  manual: false\n  wires: [{wires}]\n"
     )
 }
 
@@ -189,7 +192,7 @@ mod tests {
         let id = "7a9b2f46-0a3e-4ad3-bd2e-0f3c3d3a1e10";
         let text = format!(
             "{ENTRY}{}",
-            new_entry(id, "acme-crm", "Acme Crm", "https://example.com", "1.2.3")
+            new_entry(id, "acme-crm", "Acme Crm", "https://example.com", "1.2.3", true)
         );
         let entries = parse(&text).unwrap();
         assert_eq!((entries[1].id.as_str(), entries[1].connector()), (id, Some("acme-crm")));

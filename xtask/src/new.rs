@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::manifest::{self, MONOID_IDS};
 use crate::workspace::Workspace;
+use crate::wrapped::{self, Captured, Wraps};
 use crate::{date, screen, services, spec};
 
 /// What a connector is for, which chooses the one that is copied.
@@ -29,6 +30,23 @@ impl Kind {
     }
 }
 
+/// The program that a new connector wraps.
+#[derive(clap::Args)]
+#[group(requires_all = ["wraps", "command"], multiple = true)]
+pub(crate) struct Program {
+    /// Make it of a program that speaks this protocol
+    #[arg(long, value_enum, conflicts_with = "kind")]
+    wraps: Option<Wraps>,
+    /// The program and its arguments, which is asked for the form of its configuration
+    #[arg(long, num_args = 1.., value_name = "WORD", allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// The connector that is copied for one that wraps a program, and what is left out: the program,
+/// and what is of it.
+const WRAPPER: &str = "phonebook";
+const LEFT_OUT: [&str; 4] = [wrapped::FILE, "source-phonebook", "program.rs", "golden"];
+
 /// The name of the connector that is copied, and that of the copy.
 #[derive(Clone, Copy)]
 struct Names<'a> {
@@ -43,8 +61,10 @@ const ITSELF: &str = "the template of new";
 const CHANGES: &str = "CHANGELOG.md";
 
 /// Makes the connector `name`, with its entry in the manifest.
-pub(crate) fn command(name: &str, kind: Kind) -> Result<()> {
+pub(crate) fn command(name: &str, kind: Kind, program: &Program) -> Result<()> {
     check_name(name)?;
+    // Before anything is written: the program may not be there.
+    let captured = program.wraps.map(|wraps| Captured::ask(wraps, &program.command)).transpose()?;
     let workspace = Workspace::load()?;
     let folder = workspace.root.join("connectors").join(name);
     ensure!(!folder.exists(), "connectors/{name} is there already");
@@ -56,8 +76,19 @@ pub(crate) fn command(name: &str, kind: Kind) -> Result<()> {
         manifest::FILE
     );
 
-    let names = Names { template: kind.template(), own: name };
-    copy(workspace.connector(names.template)?.folder(), &folder, names)?;
+    let template = if captured.is_some() { WRAPPER } else { kind.template() };
+    let names = Names { template, own: name };
+    let of_program = program.replacements();
+    let text = |text: &str| {
+        let text = own(text, name);
+        let text = of_program.iter().fold(text, |text, (theirs, own)| text.replace(theirs, own));
+        names.renamed(&text)
+    };
+    let left_out = if captured.is_some() { &LEFT_OUT[..] } else { &[] };
+    copy(workspace.connector(template)?.folder(), &folder, left_out, &text)?;
+    if let Some(captured) = &captured {
+        captured.write(&folder)?;
+    }
     let path = workspace.root.join(manifest::FILE);
     let mut text =
         fs::read_to_string(&path).with_context(|| format!("reading {}", manifest::FILE))?;
@@ -71,6 +102,7 @@ pub(crate) fn command(name: &str, kind: Kind) -> Result<()> {
         &title(name),
         workspace.repository()?,
         workspace.version()?,
+        program.wraps.is_none_or(Wraps::reads),
     );
     fs::write(&path, text).with_context(|| format!("writing {}", manifest::FILE))?;
     screen::note(format_args!("wrote connectors/{name} and its entry in {}", manifest::FILE));
@@ -81,8 +113,12 @@ pub(crate) fn command(name: &str, kind: Kind) -> Result<()> {
         metadata.args(["--format-version", "1"]).output().context("running cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     spec::update(&Workspace::load()?, false, false)?;
+    let what = match captured {
+        Some(_) => "README.md: what the program reads, and what it needs",
+        None => "src/lib.rs",
+    };
     screen::note(format_args!(
-        "next: write connectors/{name}/src/lib.rs, and run `cargo xtask test {name}`"
+        "next: write connectors/{name}/{what}; and run `cargo xtask test {name}`"
     ));
     Ok(())
 }
@@ -99,23 +135,37 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies a folder, with the template's name replaced in every file and path.
-fn copy(from: &Path, to: &Path, names: Names<'_>) -> Result<()> {
+impl Program {
+    /// What stands for the template's program, and what for this one.
+    fn replacements(&self) -> Vec<(String, String)> {
+        let Some(wraps) = self.wraps else { return vec![] };
+        let (module, kind) = wraps.path();
+        let (theirs, name) = Wraps::Airbyte.path();
+        vec![
+            (format!("{theirs}::{name}"), format!("{module}::{kind}")),
+            (format!("[{theirs}](../{theirs}/"), format!("[{module}](../{module}/")),
+            ("source-phonebook".to_owned(), self.command.join(" ")),
+        ]
+    }
+}
+
+/// Copies a folder but for what is left out, each file and name as `text` makes it.
+fn copy(from: &Path, to: &Path, left_out: &[&str], text: &dyn Fn(&str) -> String) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry.with_context(|| format!("reading {}", from.display()))?;
-        let from = entry.path();
-        let to = to.join(names.renamed(&entry.file_name().to_string_lossy()));
+        let (from, name) = (entry.path(), entry.file_name());
+        if left_out.iter().any(|left| name == *left) {
+            continue;
+        }
+        let to = to.join(text(&name.to_string_lossy()).trim_end());
         if entry.file_type().with_context(|| format!("reading {}", from.display()))?.is_dir() {
-            copy(&from, &to, names)?;
+            copy(&from, &to, left_out, text)?;
         } else {
-            let text =
+            let found =
                 fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
-            let text = match entry.file_name() == CHANGES {
-                true => first_change()?,
-                false => names.renamed(&own(&text, names.own)),
-            };
-            fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
+            let made = if name == CHANGES { first_change()? } else { text(&found) };
+            fs::write(&to, made).with_context(|| format!("writing {}", to.display()))?;
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::manifest::{self, Entry};
 use crate::run::Means;
-use crate::screen;
 use crate::workspace::{Package, Workspace};
+use crate::{screen, wrapped};
 
 /// The generated file, at the root of the workspace.
 pub(crate) const FILE: &str = "integration-spec.yaml";
@@ -35,9 +35,13 @@ struct Spec {
     abilities: Vec<String>,
 }
 
-/// Makes the generated files anew, or only checks that they are what they would be.
-pub(crate) fn command(check: bool, from_images: bool) -> Result<()> {
+/// Makes the generated files anew, or only checks that they are what they would be; before that,
+/// the programs of the connectors that are `wrapped` are asked for their forms again.
+pub(crate) fn command(check: bool, from_images: bool, wrapped: Option<&[String]>) -> Result<()> {
     let workspace = Workspace::load()?;
+    if let Some(names) = wrapped {
+        wrapped::refresh(&workspace, names)?;
+    }
     update(&workspace, check, from_images)
 }
 

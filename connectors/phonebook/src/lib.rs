@@ -1,10 +1,9 @@
 //! A program that is wrapped, as a connector of its own.
 
-use protocol::wire::foreign::airbyte::Source;
 use protocol::wire::foreign::named::{Named, Wraps};
 
 /// The connector.
-pub type Phonebook = Named<Source, Program>;
+pub type Phonebook = Named<protocol::wire::foreign::airbyte::Source, Program>;
 
 /// The program.
 pub struct Program;

@@ -2,6 +2,7 @@
 
 use super::text::has_word;
 use super::{File, Finding, Tree};
+use crate::wrapped;
 
 /// Modules of `protocol`, and those that each must not use: dependencies go one way.
 const DIRECTIONS: [(&[&str], &[&str]); 4] = [
@@ -22,6 +23,8 @@ struct Place {
     /// The folders and files among them that it does not hold for.
     but: &'static [&'static str],
     instead: &'static str,
+    /// Whether it is about foreign protocols, of which a connector that wraps a program names one.
+    of_protocols: bool,
 }
 
 const PLACES: [Place; 4] = [
@@ -35,6 +38,7 @@ const PLACES: [Place; 4] = [
         ],
         but: &[],
         instead: "messages and silos do no IO and know no runtime: do it where they are used",
+        of_protocols: false,
     },
     Place {
         names: &[
@@ -56,12 +60,14 @@ const PLACES: [Place; 4] = [
             "protocol/src/testing",
         ],
         instead: "only the runner and the wires touch stdin, stdout, arguments and the environment",
+        of_protocols: false,
     },
     Place {
         names: &["println!", "print!", "eprintln!", "eprint!", "process::exit"],
         within: &["protocol/src", "connectors"],
         but: &["protocol/src/runner.rs", "protocol/src/runner"],
         instead: "stdout is the protocol and the runner ends the process: return an error, or log",
+        of_protocols: false,
     },
     Place {
         names: &[
@@ -75,6 +81,7 @@ const PLACES: [Place; 4] = [
             "connectors/singer",
         ],
         instead: "only files under wire/ know a foreign protocol",
+        of_protocols: true,
     },
 ];
 
@@ -89,7 +96,7 @@ pub(super) fn check(tree: &Tree, found: &mut Vec<Finding>) {
             ));
         }
         directions(file, found);
-        for place in &PLACES {
+        for place in PLACES.iter().filter(|place| !(place.of_protocols && wraps(tree, file))) {
             place.check(file, found);
         }
     }
@@ -112,6 +119,12 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether a file is of a connector that wraps a program.
+fn wraps(tree: &Tree, file: &File) -> bool {
+    let name = file.path.strip_prefix("connectors/").and_then(|path| path.split('/').next());
+    name.is_some_and(|name| tree.file(&format!("connectors/{name}/{}", wrapped::FILE)).is_some())
 }
 
 /// A module of `protocol` that uses one above it.
