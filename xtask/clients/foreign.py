@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import urllib.parse
 from pathlib import Path
 
 import silo
@@ -18,31 +17,14 @@ folder = Path(task["folder"])
 columns = [name for name in ("id", "name", "paid", "price", "updated_at") if name in shop.kinds]
 
 
-def settings(kind, config):
-    """A configuration as one maker's taps and targets want it."""
-    if kind == "ours":
-        return config
-    url = urllib.parse.urlsplit(config["url"])
-    parts = {
-        "host": url.hostname, "port": url.port, "user": url.username, "password": url.password,
-        "database": url.path[1:],
-    }
-    if kind == "meltanolabs":
-        return parts | {"default_target_schema": "public"}
-    return parts | {
-        "dbname": parts["database"], "default_target_schema": "public",
-        "filter_dbs": parts["database"], "filter_schemas": "public",
-    }
-
-
 def file(name, content):
     path = folder / name
     path.write_text(json.dumps(content))
     return str(path)
 
 
-tap_config = file("tap.json", settings(task["tap_kind"], task["config"]))
-target_config = file("target.json", settings(task["target_kind"], task["target_config"]))
+tap_config = file("tap.json", silo.settings(task["tap_kind"], task["config"]))
+target_config = file("target.json", silo.settings(task["target_kind"], task["target_config"]))
 tap = [task["tap"], "--config", tap_config]
 discovered = subprocess.run(tap + ["--discover"], capture_output=True, text=True)
 assert discovered.returncode == 0, discovered.stderr[-2000:]

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import sqlite3
+import urllib.parse
 import uuid
 
 
@@ -114,6 +115,23 @@ def of(name, config, fresh=True):
     if fresh:
         silo.create()
     return silo
+
+
+def settings(maker, config):
+    """A configuration as one maker's taps and targets want it."""
+    if maker == "ours":
+        return config
+    url = urllib.parse.urlsplit(config["url"])
+    parts = {
+        "host": url.hostname, "port": url.port, "user": url.username, "password": url.password,
+        "database": url.path[1:],
+    }
+    if maker == "meltanolabs":
+        return parts | {"default_target_schema": "public"}
+    return parts | {
+        "dbname": parts["database"], "default_target_schema": "public",
+        "filter_dbs": parts["database"], "filter_schemas": "public",
+    }
 
 
 def plain(kind, value):

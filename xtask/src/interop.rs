@@ -1,6 +1,8 @@
 //! `cargo xtask interop`: what we make, in the hands of programs that know nothing of us.
 
-mod clients;
+mod cases;
+pub(crate) mod clients;
+mod foreign;
 mod images;
 mod openapi;
 mod wires;
@@ -27,6 +29,12 @@ pub(crate) enum What {
         #[arg(long)]
         install: bool,
     },
+    /// Programs of others that our connectors wrap: Airbyte sources, Singer taps, a Monoid connector
+    Foreign {
+        /// Install what is missing from the distribution's packages
+        #[arg(long)]
+        install: bool,
+    },
     /// A connector's requests, before the vendor's own description of its API
     Http(openapi::Arguments),
 }
@@ -44,7 +52,8 @@ struct Check {
 pub(crate) fn command(what: &What) -> Result<()> {
     match what {
         What::Images { install } => check_images(*install),
-        What::Wires { all, install } => wires::command(*all, *install),
+        What::Wires { all, install } => cases::command(&wires::cases(*all), *install),
+        What::Foreign { install } => cases::command(&foreign::cases(), *install),
         What::Http(arguments) => openapi::command(arguments),
     }
 }

@@ -14,7 +14,7 @@ use crate::workspace::{Workspace, output};
 use crate::{programs, screen};
 
 /// The environments that are at hand.
-pub(super) struct Clients<'a> {
+pub(crate) struct Clients<'a> {
     workspace: &'a Workspace,
     python: PathBuf,
     cache: PathBuf,
@@ -22,7 +22,7 @@ pub(super) struct Clients<'a> {
 
 impl<'a> Clients<'a> {
     /// Looks for an interpreter, and for where to keep environments.
-    pub(super) fn new(workspace: &'a Workspace) -> Result<Clients<'a>> {
+    pub(crate) fn new(workspace: &'a Workspace) -> Result<Clients<'a>> {
         let python = programs::find("python3", &[]).context("there is no python3")?;
         let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let cache =
@@ -33,12 +33,12 @@ impl<'a> Clients<'a> {
     }
 
     /// Where the lists and the scripts are.
-    pub(super) fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.workspace.root.join("xtask/clients")
     }
 
     /// The programs of an environment, which is made if it is not there.
-    pub(super) fn programs(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn programs(&self, name: &str) -> Result<PathBuf> {
         let list = self.folder().join(format!("{name}.txt"));
         let content =
             fs::read(&list).with_context(|| format!("reading {}", self.workspace.shown(&list)))?;
