@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: whole processes of ours beside those of the program that people use today.
 
+mod foreign;
 mod http;
 mod measure;
 mod mysql;
@@ -9,11 +10,12 @@ mod sqlite;
 mod wires;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::build::{self, Platform};
 use crate::services::Services;
@@ -34,8 +36,8 @@ struct Suite {
     contests: fn(&Bench<'_>) -> Result<Vec<Contest>>,
 }
 
-const SUITES: [Suite; 5] =
-    [http::SUITE, mysql::SUITE, postgres::SUITE, sqlite::SUITE, wires::SUITE];
+const SUITES: [Suite; 6] =
+    [foreign::SUITE, http::SUITE, mysql::SUITE, postgres::SUITE, sqlite::SUITE, wires::SUITE];
 
 /// One thing that is done, by us and perhaps by a peer.
 struct Contest {
@@ -44,10 +46,33 @@ struct Contest {
     /// Its name, and the command that does the same.
     peer: Option<(&'static str, Command)>,
     rounds: usize,
+    /// What ours may cost beside the peer, whose output it passes on.
+    toll: Option<Toll>,
+}
+
+impl Contest {
+    fn new(
+        name: &'static str,
+        ours: Command,
+        peer: Option<(&'static str, Command)>,
+        rounds: usize,
+    ) -> Contest {
+        Contest { name, ours, peer, rounds, toll: None }
+    }
+}
+
+/// A bound for passing on so many things that a peer makes.
+struct Toll {
+    things: u32,
+    /// The most processor time for each, the peer's own taken off.
+    most: Duration,
+    /// The most memory for all.
+    memory: u64,
 }
 
 /// Where a suite finds things and leaves them.
 struct Bench<'a> {
+    workspace: &'a Workspace,
     /// The connector's binary.
     binary: &'a Path,
     /// A folder that is kept from run to run.
@@ -56,9 +81,25 @@ struct Bench<'a> {
     variables: &'a [(&'static str, String)],
 }
 
+impl Bench<'_> {
+    /// The binary of another connector.
+    fn other(&self, connector: &str) -> Result<PathBuf> {
+        build::binary(self.workspace, self.workspace.connector(connector)?, &Platform::new(None)?)
+    }
+
+    /// Writes a file of JSON.
+    fn write(&self, name: &str, content: &Value) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{name}.json"));
+        fs::write(&path, format!("{content}\n"))
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+}
+
 /// The medians of one side of a contest.
 struct Medians {
     elapsed: Duration,
+    processor: Duration,
     memory: u64,
 }
 
@@ -89,7 +130,7 @@ pub(crate) fn command(names: &[String], rounds: Option<usize>) -> Result<()> {
         let folder = workspace.target.join("bench").join(suite.name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let variables = services.variables();
-        let bench = Bench { binary: &binary, folder: &folder, variables };
+        let bench = Bench { workspace: &workspace, binary: &binary, folder: &folder, variables };
         for mut contest in (suite.contests)(&bench)? {
             let rounds = rounds.unwrap_or(contest.rounds);
             screen::note(format_args!("{}: {}, {rounds} rounds", suite.name, contest.name));
@@ -123,9 +164,27 @@ impl Contest {
             let theirs = Medians::of(&theirs);
             let ratio = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
             row.extend([(*name).to_owned(), seconds(theirs.elapsed), mebibytes(theirs.memory)]);
-            row.push(format!("{ratio:.2}x as fast"));
+            row.push(match &self.toll {
+                Some(toll) => toll.paid(self.name, &ours, &theirs)?,
+                None => format!("{ratio:.2}x as fast"),
+            });
         }
         Ok(row)
+    }
+}
+
+impl Toll {
+    /// What each thing cost, if that was not too much.
+    fn paid(&self, name: &str, ours: &Medians, peer: &Medians) -> Result<String> {
+        let each = ours.processor.saturating_sub(peer.processor) / self.things;
+        ensure!(each <= self.most, "{name}: each takes {each:?}, and may take {:?}", self.most);
+        ensure!(
+            ours.memory <= self.memory,
+            "{name}: it takes {}, and may take {}",
+            mebibytes(ours.memory),
+            mebibytes(self.memory)
+        );
+        Ok(format!("{:.2} us of processor each", each.as_secs_f64() * 1e6))
     }
 }
 
@@ -133,6 +192,7 @@ impl Medians {
     fn of(runs: &[Run]) -> Medians {
         Medians {
             elapsed: median(runs.iter().map(|run| run.elapsed)),
+            processor: median(runs.iter().map(|run| run.processor)),
             memory: median(runs.iter().map(|run| run.memory)),
         }
     }
@@ -172,9 +232,13 @@ mod tests {
     #[test]
     fn a_contest_is_a_row() {
         let peer = Some(("true", Command::new("true")));
-        let mut contest = Contest { name: "nothing", ours: Command::new("true"), peer, rounds: 3 };
+        let mut contest = Contest::new("nothing", Command::new("true"), peer, 3);
         let row = contest.hold("x", 3).unwrap();
         assert_eq!((row.len(), row[0].as_str()), (7, "x nothing"));
+        contest.toll = Some(Toll { things: 1000, most: Duration::from_secs(1), memory: 1 << 30 });
+        assert!(contest.hold("x", 1).unwrap()[6].ends_with("us of processor each"));
+        contest.toll = Some(Toll { things: 1000, most: Duration::from_secs(1), memory: 1 });
+        assert!(contest.hold("x", 1).is_err(), "what takes too much fails");
         contest.ours = Command::new("false");
         assert!(contest.hold("x", 1).is_err(), "what fails is not measured");
     }

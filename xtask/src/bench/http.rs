@@ -30,7 +30,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     let mut spec = Command::new(bench.binary);
     spec.arg("spec");
     Ok(vec![
-        Contest { name: "spec", ours: spec, peer: None, rounds: 51 },
+        Contest { name: "spec", ours: spec, peer: None, rounds: 51, toll: None },
         pages(bench, "100 pages of 1,000 records", 100, 7)?,
         pages(bench, "1,000 pages of 1,000 records", 1_000, 5)?,
         lists(bench)?,
@@ -48,7 +48,7 @@ fn pages(bench: &Bench<'_>, name: &'static str, pages: usize, rounds: usize) -> 
     })?;
     let ours = read(bench, &format!("pages-{pages}"), server, "guests")?;
     let peer = curl(&[], format!("http://{server}/v1/guests?limit=100&after=[0-{}]", pages - 1));
-    Ok(Contest { name, ours, peer: Some(("curl", peer)), rounds })
+    Ok(Contest { name, ours, peer: Some(("curl", peer)), rounds, toll: None })
 }
 
 /// A list of each of many parents, some of which are slow.
@@ -73,7 +73,7 @@ fn lists(bench: &Bench<'_>) -> Result<Contest> {
     let at_once = AT_ONCE.to_string();
     let peer = curl(&["--parallel", "--parallel-immediate", "--parallel-max", &at_once], lists);
     let name = "10,000 lists, one in 100 slow";
-    Ok(Contest { name, ours, peer: Some(("curl --parallel", peer)), rounds: 3 })
+    Ok(Contest { name, ours, peer: Some(("curl --parallel", peer)), rounds: 3, toll: None })
 }
 
 /// Reading one store of the API at an address.

@@ -9,6 +9,8 @@ use wait4::Wait4 as _;
 /// What one run took.
 pub(super) struct Run {
     pub(super) elapsed: Duration,
+    /// The processor time of it and of what it waited for.
+    pub(super) processor: Duration,
     /// The largest resident set, in bytes. At least that of this program, from which the process is made.
     pub(super) memory: u64,
 }
@@ -23,7 +25,8 @@ pub(super) fn measure(command: &mut Command) -> Result<Run> {
     let used = child.wait4().with_context(|| format!("waiting for {name}"))?;
     let elapsed = start.elapsed();
     ensure!(used.status.success(), "{name} failed ({}): {command:?} tells why", used.status);
-    Ok(Run { elapsed, memory: used.rusage.maxrss })
+    let processor = used.rusage.utime + used.rusage.stime;
+    Ok(Run { elapsed, processor, memory: used.rusage.maxrss })
 }
 
 #[cfg(test)]

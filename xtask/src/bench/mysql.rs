@@ -52,7 +52,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     let mut spec = Command::new(bench.binary);
     spec.arg("spec");
     Ok(vec![
-        Contest { name: "spec", ours: spec, peer: None, rounds: 51 },
+        Contest { name: "spec", ours: spec, peer: None, rounds: 51, toll: None },
         read(bench, "read 1,000,000 rows", 1_000_000, 7)?,
     ])
 }
@@ -74,7 +74,7 @@ fn read(bench: &Bench<'_>, name: &'static str, rows: u32, rounds: usize) -> Resu
     ours.arg("read").arg("-c").arg(config);
     let mut client = client(&server);
     client.args(["--quick", "--batch", "-e", "SELECT * FROM bench.users"]);
-    Ok(Contest { name, ours, peer: Some(("mariadb --quick --batch", client)), rounds })
+    Ok(Contest { name, ours, peer: Some(("mariadb --quick --batch", client)), rounds, toll: None })
 }
 
 fn client(server: &Server) -> Command {

@@ -20,7 +20,7 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 /// A table of nine mixed columns, filled by numbers that look random and are the same every time.
-const USERS: &str = "
+pub(super) const USERS: &str = "
     CREATE TABLE users (
         id bigint PRIMARY KEY,
         uid uuid NOT NULL,
@@ -152,48 +152,55 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     spec.arg("spec");
     let (one, two) = (["read", "--parallel", "1"], ["read", "--parallel", "2"]);
     Ok(vec![
-        Contest { name: "spec", ours: spec, peer: None, rounds: 51 },
+        Contest { name: "spec", ours: spec, peer: None, rounds: 51, toll: None },
         Contest {
             name: "read 1,000,000 rows, one connection",
             ours: ours(&one, "users", Some(entry(None)))?,
             peer: copy("users"),
             rounds: 7,
+            toll: None,
         },
         Contest {
             name: "read 1,000,000 rows, two connections",
             ours: ours(&two, "users", Some(entry(None)))?,
             peer: copy("users"),
             rounds: 7,
+            toll: None,
         },
         Contest {
             name: "read 1,000,000 rows in order",
             ours: ours(&one, "users", Some(entry(Some("id"))))?,
             peer: copy("users"),
             rounds: 7,
+            toll: None,
         },
         Contest {
             name: "read 200 rows of 1 MiB",
             ours: ours(&one, "wide", None)?,
             peer: copy("wide"),
             rounds: 5,
+            toll: None,
         },
         Contest {
             name: "discover 1,000 tables",
             ours: ours(&["discover"], "tables", None)?,
             peer: None,
             rounds: 11,
+            toll: None,
         },
         Contest {
             name: "delete 2,000,001 rows, dry run",
             ours: erasing(&["delete", "--follow", "--dry-run"], "subject")?,
             peer: Some(("psql, DELETE", by_hand)),
             rounds: 3,
+            toll: None,
         },
         Contest {
             name: "plan over 301 tables, 599 keys",
             ours: erasing(&["plan", "--follow"], "reached")?,
             peer: None,
             rounds: 11,
+            toll: None,
         },
     ])
 }
@@ -215,7 +222,7 @@ fn psql(server: &Server, database: &str) -> Command {
 }
 
 /// Makes a database anew.
-fn make(server: &Server, database: &str, fill: &str) -> Result<()> {
+pub(super) fn make(server: &Server, database: &str, fill: &str) -> Result<()> {
     let drop = format!("DROP DATABASE IF EXISTS {database}");
     let create = format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'");
     for (database, statements) in [

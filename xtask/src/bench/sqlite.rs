@@ -45,7 +45,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     let mut spec = Command::new(bench.binary);
     spec.arg("spec");
     Ok(vec![
-        Contest { name: "spec", ours: spec, peer: None, rounds: 51 },
+        Contest { name: "spec", ours: spec, peer: None, rounds: 51, toll: None },
         read(bench, "read 1,000,000 rows", 1_000_000, 7)?,
         read(bench, "read 10,000,000 rows", 10_000_000, 3)?,
         delete(bench)?,
@@ -63,7 +63,7 @@ fn read(bench: &Bench<'_>, name: &'static str, rows: u32, rounds: usize) -> Resu
     ours.arg("read").arg("-c").arg(config);
     let mut shell = Command::new("sqlite3");
     shell.arg("-json").arg(database).arg("SELECT * FROM users");
-    Ok(Contest { name, ours, peer: Some(("sqlite3 -json", shell)), rounds })
+    Ok(Contest { name, ours, peer: Some(("sqlite3 -json", shell)), rounds, toll: None })
 }
 
 /// One subject with a million children and a million grandchildren, among others.
@@ -97,7 +97,7 @@ fn delete(bench: &Bench<'_>) -> Result<Contest> {
     let mut shell = Command::new("sqlite3");
     shell.arg(database).arg(BY_HAND);
     let peer = Some(("sqlite3 DELETE", shell));
-    Ok(Contest { name: "delete 2,000,001 rows, dry run", ours, peer, rounds: 3 })
+    Ok(Contest { name: "delete 2,000,001 rows, dry run", ours, peer, rounds: 3, toll: None })
 }
 
 /// A plan over 300 tables with 600 foreign keys, all reached.
@@ -115,7 +115,7 @@ fn plan(bench: &Bench<'_>) -> Result<Contest> {
     }
     let database = made(bench.folder, "tables", &schema)?;
     let ours = erasing(bench, "plan", &database, "t0")?;
-    Ok(Contest { name: "plan over 300 tables, 600 keys", ours, peer: None, rounds: 11 })
+    Ok(Contest { name: "plan over 300 tables, 600 keys", ours, peer: None, rounds: 11, toll: None })
 }
 
 /// A command about the subject of a database, by its id, following relations.
