@@ -73,3 +73,46 @@ fn a_source_is_a_tap_too() {
     assert!(records.iter().any(|line| line.contains(data)));
     assert!(said.last().is_some_and(|line| line.contains("\"STATE\"")));
 }
+
+#[test]
+fn a_token_that_the_vendor_replaced_reaches_the_platform() {
+    let own = r#"{"people": 2, "trap": "rotates", "token": "0ld-token-value"}"#;
+    let config = json!({"command": ["sh", SOURCE], "config": own});
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let people = json!({"name": "people", "namespace": "crm", "json_schema": {}});
+    let catalog = json!({"streams": [{"stream": people, "sync_mode": "full_refresh",
+        "destination_sync_mode": "append"}]});
+    std::fs::write(path("config"), config.to_string()).unwrap();
+    std::fs::write(path("catalog"), catalog.to_string()).unwrap();
+    // Airbyte merges what a CONTROL message has into the configuration that it keeps.
+    let mut airbyte = Command::new(CONNECTOR);
+    airbyte.args(["--wire", "airbyte-source", "read"]).arg("--config").arg(path("config"));
+    let output = airbyte.arg("--catalog").arg(path("catalog")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let controls: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["type"] == "CONTROL")
+        .collect();
+    assert_eq!(controls.len(), 1, "{text}");
+    let control = &controls[0]["control"];
+    assert_eq!(control["type"], "CONNECTOR_CONFIG");
+    assert!(control["emitted_at"].is_u64());
+    let changed = &control["connectorConfig"]["config"];
+    assert_eq!(changed["command"], config["command"], "the rest of the configuration is there");
+    let own: Value = serde_json::from_str(changed["config"].as_str().unwrap()).unwrap();
+    assert_eq!(own, json!({"people": 2, "token": "n3w-token-value"}));
+    let logs = text.lines().filter(|line| !line.contains("\"CONTROL\""));
+    assert!(logs.into_iter().all(|line| !line.contains("n3w-token-value")), "no log shows it");
+
+    // Singer's way is to write the file anew.
+    let mut singer = Command::new(CONNECTOR);
+    singer.args(["--wire", "singer-tap", "--config"]).arg(path("config"));
+    let output = singer.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let kept = std::fs::read_to_string(path("config")).unwrap();
+    assert!(kept.contains("n3w-token-value"), "{kept}");
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("n3w-token-value"));
+}
