@@ -46,6 +46,11 @@ impl erasure::Database for Database {
         }
     }
 
+    fn collations() -> (&'static str, &'static str) {
+        // A reference has its key's.
+        (" COLLATE utf8mb4_general_ci", " COLLATE utf8mb4_general_ci")
+    }
+
     fn caseless() -> bool {
         true
     }

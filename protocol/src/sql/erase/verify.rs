@@ -125,7 +125,7 @@ impl<E: Engine> Work<'_, E> {
     }
 
     /// Whether a store's rows can be found again in another transaction.
-    fn lasts(&self, place: usize) -> Result<bool> {
+    pub(super) fn lasts(&self, place: usize) -> Result<bool> {
         Ok(self.key_parts(place)?.iter().all(|part| part.column.is_some()))
     }
 }

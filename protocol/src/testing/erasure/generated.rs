@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::oracle::{OnDelete, Relation, Row, Rule, Table, Verdict, World};
-use super::{Database, Dump, quoted};
+use super::{Can, Database, Dump, quoted};
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);
@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-fn world(random: &mut Random, keyless: bool) -> World {
+fn world(random: &mut Random, can: Can) -> World {
     let mut world = World::default();
     let n = 3 + random.place(4);
     for place in 0..n {
@@ -39,6 +39,7 @@ fn world(random: &mut Random, keyless: bool) -> World {
             looks,
             personal: looks || random.one_in(5),
             listed: random.one_in(if looks { 2 } else { 8 }),
+            natural: random.one_in(4),
             masked: random.one_in(12),
             kept_since: random.one_in(12).then_some(10),
             ..Table::default()
@@ -53,10 +54,12 @@ fn world(random: &mut Random, keyless: bool) -> World {
         let whole_key = whole_key && in_key;
         let unique = whole_key || (!in_key && child != parent && random.one_in(6));
         let composite = !in_key && !unique && random.one_in(6);
-        let on_delete = match random.below(6) {
+        let plain = !in_key && !unique && !composite;
+        let on_delete = match random.below(7) {
             0 => OnDelete::Cascade,
             1 if nullable && !composite => OnDelete::SetNull,
             2 => OnDelete::Restrict,
+            3..=5 if plain && child != parent && can.set_default => OnDelete::SetDefault,
             _ => OnDelete::NoAction,
         };
         let by_hand = match random.below(9) {
@@ -77,15 +80,24 @@ fn world(random: &mut Random, keyless: bool) -> World {
             unique,
             composite,
             on_delete,
+            default: None,
+            deferrable: can.defer && random.one_in(4),
             by_hand,
         });
     }
     for place in 0..n {
         let referred = world.relations.iter().any(|r| r.parent == place);
         let in_key = world.relations.iter().any(|r| r.child == place && r.in_key);
-        world.tables[place].keyless = !referred && !in_key && random.one_in(3) && keyless;
+        world.tables[place].keyless = !referred && !in_key && random.one_in(3) && can.find_keyless;
     }
     rows(&mut world, random);
+    for place in 0..world.relations.len() {
+        let r = &world.relations[place];
+        let ids: Vec<i64> = world.tables[r.parent].rows.keys().copied().collect();
+        if r.on_delete == OnDelete::SetDefault && !ids.is_empty() {
+            world.relations[place].default = Some(ids[random.place(ids.len())]);
+        }
+    }
     world
 }
 
@@ -149,17 +161,22 @@ fn rows(world: &mut World, random: &mut Random) {
     }
 }
 
-fn sql(world: &World, random: &mut Random) -> String {
+fn sql<D: Database>(world: &World, random: &mut Random) -> String {
+    let (upper, lower) = D::collations();
     let (mut sql, mut references) = (String::new(), Vec::new());
     for (place, table) in world.tables.iter().enumerate() {
         let relations: Vec<&Relation> =
             world.relations.iter().filter(|r| r.child == place).collect();
         let key = relations.iter().find(|r| r.in_key);
+        let id = match table.natural {
+            true => format!("id VARCHAR(9){upper} NOT NULL"),
+            false => "id INTEGER NOT NULL".to_owned(),
+        };
         let mut parts = vec![
             match (table.keyless, key) {
-                (true, _) => "id INTEGER NOT NULL".to_owned(),
-                (false, Some(_)) => "id INTEGER NOT NULL UNIQUE".to_owned(),
-                (false, None) => "id INTEGER PRIMARY KEY".to_owned(),
+                (true, _) => id,
+                (false, Some(_)) => format!("{id} UNIQUE"),
+                (false, None) => format!("{id} PRIMARY KEY"),
             },
             "tenant INTEGER NOT NULL".to_owned(),
             "made TIMESTAMP".to_owned(),
@@ -173,7 +190,14 @@ fn sql(world: &World, random: &mut Random) -> String {
         for r in &relations {
             let not_null = if r.nullable { "" } else { " NOT NULL" };
             let unique = if r.unique && !r.whole_key { " UNIQUE" } else { "" };
-            parts.push(format!("f{} INTEGER{not_null}{unique}", r.column));
+            let of = match world.tables[r.parent].natural {
+                true => format!("VARCHAR(9){lower}"),
+                false => "INTEGER".to_owned(),
+            };
+            let default =
+                r.default.map(|id| format!(" DEFAULT '{}'", world.referring(r.parent, id)));
+            let default = default.unwrap_or_default();
+            parts.push(format!("f{} {of}{default}{not_null}{unique}", r.column));
         }
         match key {
             Some(r) if r.whole_key => parts.push(format!("PRIMARY KEY (f{})", r.column)),
@@ -189,6 +213,16 @@ fn sql(world: &World, random: &mut Random) -> String {
                 OnDelete::Restrict => " ON DELETE RESTRICT",
                 OnDelete::Cascade => " ON DELETE CASCADE",
                 OnDelete::SetNull => " ON DELETE SET NULL",
+                OnDelete::SetDefault => " ON DELETE SET DEFAULT",
+            };
+            let update = match world.tables[r.parent].natural {
+                true => [" ON UPDATE CASCADE", " ON UPDATE RESTRICT", ""][random.place(3)],
+                false => "",
+            };
+            let update = if r.on_delete == OnDelete::SetDefault { "" } else { update };
+            let waits = match r.deferrable {
+                true => [" DEFERRABLE", " DEFERRABLE INITIALLY DEFERRED"][random.place(2)],
+                false => "",
             };
             let parent = quoted(&world.tables[r.parent].name);
             let (own, other) = match r.composite {
@@ -196,7 +230,7 @@ fn sql(world: &World, random: &mut Random) -> String {
                 false => (format!("f{}", r.column), "id"),
             };
             references.push(format!(
-                "ALTER TABLE {} ADD FOREIGN KEY ({own}) REFERENCES {parent} ({other}){action};\n",
+                "ALTER TABLE {} ADD FOREIGN KEY ({own}) REFERENCES {parent} ({other}){action}{update}{waits};\n",
                 quoted(&table.name)
             ));
         }
@@ -220,11 +254,27 @@ fn sql(world: &World, random: &mut Random) -> String {
     sql
 }
 
+impl World {
+    /// A row's id, as its own table has it.
+    fn spelled(&self, place: usize, id: i64) -> String {
+        match self.tables[place].natural {
+            true => format!("n{id}"),
+            false => id.to_string(),
+        }
+    }
+
+    /// The same, as a reference has it: in another case, where that makes no difference.
+    fn referring(&self, place: usize, id: i64) -> String {
+        let text = self.spelled(place, id);
+        if self.caseless { text.to_uppercase() } else { text }
+    }
+}
+
 /// A row's values, in the order in which the columns were declared; `None` for null.
 fn values(world: &World, place: usize, id: i64, row: &Row) -> Vec<Option<String>> {
     let table = &world.tables[place];
     let mut values = vec![
-        Some(id.to_string()),
+        Some(world.spelled(place, id)),
         Some("1".to_owned()),
         Some(format!("2024-01-{:02} 10:00:00", row.day)),
         row.note.then(|| format!("note {id}")),
@@ -234,11 +284,15 @@ fn values(world: &World, place: usize, id: i64, row: &Row) -> Vec<Option<String>
     } else if table.personal {
         values.push(Some("1 Main Street".to_owned()));
     }
-    let mut columns: Vec<usize> =
-        world.relations.iter().filter(|r| r.child == place).map(|r| r.column).collect();
-    columns.dedup();
-    values
-        .extend(columns.into_iter().map(|column| row.references[column].map(|to| to.to_string())));
+    let relations = world.relations.iter().filter(|r| r.child == place);
+    values.extend(relations.map(|r| {
+        let to = row.references[r.column]?;
+        Some(match r.child == r.parent {
+            // SQLite does not see that a row refers to itself in another case.
+            true => world.spelled(r.parent, to),
+            false => world.referring(r.parent, to),
+        })
+    }));
     values
 }
 
@@ -352,7 +406,8 @@ fn apply(world: &World, verdict: &Verdict) -> World {
     let mut after = world.clone();
     for (relation, at) in &verdict.null {
         let column = world.relations[*relation].column;
-        after.tables[at.0].rows.get_mut(&at.1).unwrap().references[column] = None;
+        let default = world.relations[*relation].default;
+        after.tables[at.0].rows.get_mut(&at.1).unwrap().references[column] = default;
     }
     for at in &verdict.mask {
         after.tables[at.0].rows.get_mut(&at.1).unwrap().note = false;
@@ -365,8 +420,9 @@ fn apply(world: &World, verdict: &Verdict) -> World {
 
 fn one<D: Database>(seed: u64, seen: &mut Seen) {
     let mut random = Random(seed);
-    let world = world(&mut random, D::can().find_keyless);
-    let text = sql(&world, &mut random);
+    let mut world = world(&mut random, D::can());
+    world.caseless = D::caseless();
+    let text = sql::<D>(&world, &mut random);
     let database = D::new(&text);
     let place = random.place(world.tables.len());
     let ids: Vec<i64> = world.tables[place].rows.keys().copied().collect();
@@ -376,7 +432,16 @@ fn one<D: Database>(seed: u64, seen: &mut Seen) {
     let id = ids[random.place(ids.len())];
     let verdict = world.judge((place, id));
     let policy = policy(&world);
-    let request = database.follow(&world.tables[place].name, "id", &id.to_string(), &policy);
+    // A default that would go itself is no default: the database would refuse it.
+    let lost = |(relation, _): &(usize, _)| {
+        let r = &world.relations[*relation];
+        r.default.is_some_and(|id| verdict.delete.contains(&(r.parent, id)))
+    };
+    if verdict.null.iter().any(lost) {
+        return;
+    }
+    let id_text = world.spelled(place, id);
+    let request = database.follow(&world.tables[place].name, "id", &id_text, &policy);
     let story =
         || format!("seed {seed}, subject {}.{id}\n{text}\n{policy:#}", world.tables[place].name);
 
@@ -394,6 +459,17 @@ fn one<D: Database>(seed: u64, seen: &mut Seen) {
     let expected = counted(&world, &verdict);
     assert_eq!(found, expected, "{}", story());
 
+    // Whether such a relation leads to a row that goes.
+    let concerned = |which: &dyn Fn(&Relation) -> bool| {
+        let mut relations = world.relations.iter().filter(|r| which(r));
+        relations.any(|r| {
+            let mut rows = verdict.delete.iter().filter(|at| at.0 == r.child);
+            rows.any(|at| {
+                let to = world.tables[r.child].rows[&at.1].references[r.column];
+                to.is_some_and(|to| verdict.delete.contains(&(r.parent, to)))
+            })
+        })
+    };
     let mut shown: BTreeSet<String> =
         verdict.shown.iter().map(|at| world.tables[at.0].name.clone()).collect();
     shown.insert(world.tables[place].name.clone());
@@ -409,6 +485,12 @@ fn one<D: Database>(seed: u64, seen: &mut Seen) {
         ("kept", !verdict.keep.is_empty()),
         ("masked", !verdict.mask.is_empty()),
         ("several deleted", verdict.delete.len() > 3),
+        ("set to a default", {
+            let mut nulled = verdict.null.iter();
+            nulled.any(|(relation, _)| world.relations[*relation].default.is_some())
+        }),
+        ("a deferrable relation", concerned(&|r| r.deferrable)),
+        ("a natural key", concerned(&|r| world.tables[r.parent].natural)),
         ("keyless", verdict.delete.iter().any(|at| world.tables[at.0].keyless)),
     ] {
         seen.note(what, is);
@@ -464,8 +546,14 @@ pub fn check<D: Database>(count: u64) {
     for seed in 0..count {
         one::<D>(seed, &mut seen);
     }
-    if !D::can().find_keyless {
-        seen.0.remove("keyless");
+    for (what, can) in [
+        ("keyless", D::can().find_keyless),
+        ("set to a default", D::can().set_default),
+        ("a deferrable relation", D::can().defer),
+    ] {
+        if !can {
+            seen.0.remove(what);
+        }
     }
     for (what, times) in &seen.0 {
         assert!(*times * 100 >= count, "{what} was rare: {:?}", seen.0);

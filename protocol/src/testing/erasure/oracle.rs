@@ -16,6 +16,7 @@ pub(super) enum OnDelete {
     Restrict,
     Cascade,
     SetNull,
+    SetDefault,
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +31,9 @@ pub(super) struct Relation {
     pub(super) unique: bool,
     pub(super) composite: bool,
     pub(super) on_delete: OnDelete,
+    /// The id that the reference has where none is given.
+    pub(super) default: Option<i64>,
+    pub(super) deferrable: bool,
     pub(super) by_hand: Option<Rule>,
 }
 
@@ -37,6 +41,8 @@ pub(super) struct Relation {
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) keyless: bool,
+    /// Its ids are words, compared without regard to case where the database can.
+    pub(super) natural: bool,
     /// Its columns hold two of the four.
     pub(super) looks: bool,
     /// It has a column of a person's at all.
@@ -61,6 +67,8 @@ pub(super) struct Row {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct World {
+    /// Whether a reference may differ from its key by case.
+    pub(super) caseless: bool,
     pub(super) tables: Vec<Table>,
     pub(super) relations: Vec<Relation>,
 }
@@ -129,7 +137,10 @@ impl World {
                 if persons[r.parent] && owned {
                     return Rule::Refers;
                 }
-                if r.on_delete == OnDelete::SetNull { Rule::Refers } else { Rule::Owns }
+                match r.on_delete {
+                    OnDelete::SetNull | OnDelete::SetDefault => Rule::Refers,
+                    _ => Rule::Owns,
+                }
             })
             .collect()
     }
@@ -309,7 +320,8 @@ impl World {
                 if !verdict.delete.contains(&to) {
                     continue;
                 }
-                if verdict.keep.contains(&at) || !r.nullable || r.in_key {
+                let by_database = r.on_delete == OnDelete::SetDefault;
+                if verdict.keep.contains(&at) || ((!r.nullable || r.in_key) && !by_database) {
                     verdict.blocked.insert((place, at));
                 } else {
                     verdict.null.insert((place, at));
