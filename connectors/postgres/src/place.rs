@@ -27,7 +27,11 @@ use crate::table::Rows;
 /// A table of fewer blocks is read by one connection.
 const LARGE: u32 = 4096;
 
-/// In a table of fewer blocks it is found out which unfinished transactions' neighbours were seen.
+/// How many pieces of a large table there are for each connection.
+const PIECES: u32 = 8;
+
+/// A piece has no fewer blocks, as asking for one takes a moment. Of a table of fewer it is found out
+/// which unfinished transactions' neighbours were seen.
 const SMALL: u32 = 1024;
 
 /// More transactions than this are not listed in a state.
@@ -235,30 +239,37 @@ fn select(columns: &[(&Column, &ColumnWay)], part: &Part, further: &str) -> Stri
     format!("SELECT {}{comma}{further} FROM {}", sql::list(&names), sql::part(part))
 }
 
-/// Cuts what is left of large parts into pieces, so that each worker has one.
+/// Cuts what is left of large parts into pieces for the workers, so many that whoever is done early
+/// finds another.
 fn split(parts: &mut [PartState], found: &[Found<'_>], workers: usize) {
-    let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+    let pieces = u32::try_from(workers).unwrap_or(u32::MAX).saturating_mul(PIECES);
     for (part, found) in parts.iter_mut().zip(found) {
-        let mut pieces = Vec::new();
+        let mut spans = Vec::new();
         for &Span(from, end) in &part.rest {
             let last = end.unwrap_or(found.blocks);
-            let blocks = last.saturating_sub(from.block);
-            if blocks < LARGE / 2 || workers < 2 {
-                pieces.push(Span(from, end));
-                continue;
-            }
-            let each = blocks.div_ceil(workers);
+            let each = last.saturating_sub(from.block).div_ceil(pieces).max(SMALL);
             let mut start = from;
-            while last.saturating_sub(start.block) > each {
+            while workers > 1 && last.saturating_sub(start.block) > each {
                 let next = start.block + each;
-                pieces.push(Span(start, Some(next)));
-                // Rows count from 1, so that this is before the first of the block.
-                start = Place { block: next, row: 0 };
+                spans.push(Span(start, Some(next)));
+                start = Place::first(next);
             }
-            pieces.push(Span(start, end));
+            spans.push(Span(start, end));
         }
-        part.rest = pieces;
+        part.rest = spans;
     }
+}
+
+/// What is left, those side by side as one.
+fn left(rest: &[Span]) -> Vec<Span> {
+    let mut left: Vec<Span> = Vec::new();
+    for &Span(from, end) in rest.iter().filter(|span| **span != DONE) {
+        match left.last_mut() {
+            Some(before) if before.1.map(Place::first) == Some(from) => before.1 = end,
+            _ => left.push(Span(from, end)),
+        }
+    }
+    left
 }
 
 /// What is left, and who is at work on it.
@@ -299,10 +310,7 @@ impl Progress {
     }
 
     fn state(&self) -> State {
-        let parts = self.parts.iter().map(|part| {
-            let rest = part.rest.iter().filter(|span| **span != DONE).copied().collect();
-            PartState { rest, ..*part }
-        });
+        let parts = self.parts.iter().map(|part| PartState { rest: left(&part.rest), ..*part });
         State::Place { horizon: self.horizon.clone(), parts: parts.collect() }
     }
 }

@@ -131,7 +131,7 @@ pub(crate) struct Span(pub(crate) Place, pub(crate) Option<u32>);
 
 impl Span {
     /// All places.
-    pub(crate) const ALL: Span = Span(Place { block: 0, row: 0 }, None);
+    pub(crate) const ALL: Span = Span(Place::first(0), None);
 
     /// The condition that a row is there.
     pub(crate) fn condition(self) -> Option<String> {
@@ -168,6 +168,11 @@ impl From<Place> for (u32, u16) {
 }
 
 impl Place {
+    /// Before the first row of a block.
+    pub(crate) const fn first(block: u32) -> Place {
+        Place { block, row: 0 }
+    }
+
     /// The place in binary form.
     #[inline]
     pub(crate) fn decode(bytes: &[u8]) -> Option<Place> {
