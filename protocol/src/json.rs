@@ -1,5 +1,8 @@
 //! Writes JSON values straight into an output buffer, in the spelling of the run.
 
+#[cfg(feature = "http")]
+pub(crate) mod scan;
+
 use std::fmt::{self, Write as _};
 
 use base64::Engine as _;

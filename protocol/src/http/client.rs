@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -442,7 +442,8 @@ impl Client {
         drop(permit);
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let name = String::new();
-        Ok(Answer::Whole(Box::new(Reply { status, headers, body, url: draft.url, name })))
+        let list = OnceLock::new();
+        Ok(Answer::Whole(Box::new(Reply { status, headers, body, list, url: draft.url, name })))
     }
 
     fn refused(

@@ -17,12 +17,11 @@ use anyhow::{Context, Result, anyhow};
 use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::client::{Client, PAGES};
 use super::pages::{Next, Walk};
-use super::records::{Projection, text_at};
+use super::records::{Projection, derived, text_at};
 use super::request::{Reply, Request};
 use super::resource::{Incremental, Parent, Resource};
 use crate::fault::Fault;
@@ -124,8 +123,8 @@ impl<'a> Reader<'a> {
             let mut walk = self.walk(level, key.as_deref(), None)?;
             while *left > 0 && (key.is_none() || *lists > 0) {
                 let Some(reply) = walk.page().await? else { break };
-                let records = reply.records(level.records)?;
-                for &record in &records {
+                let records = reply.slices(level.records)?;
+                for record in records.iter().copied() {
                     if *left == 0 || *lists == 0 {
                         break;
                     }
@@ -188,7 +187,7 @@ impl<'a> Reader<'a> {
         let mut page = walk.page().await?;
         while let Some(reply) = page.take() {
             so_far.note_time(&reply);
-            let records = reply.records(level.records)?;
+            let records = reply.slices(level.records)?;
             let turned = walk.turn(&reply, records.len());
             page = {
                 // Ask for the next page before this one is written: the other side works meanwhile.
@@ -279,7 +278,7 @@ impl<'a> Reader<'a> {
                     sheets.push_back(Sheet { number, left: parents, after });
                 }
                 Some(Step::Page { sheet, key, more, reply, next }) => {
-                    for record in reply.records(leaf.records)? {
+                    for record in reply.slices(leaf.records)? {
                         if so_far.wants(&reply, record, leaf)? {
                             push(leaf, record, &more, projection, out)?;
                         }
@@ -340,7 +339,7 @@ impl<'a> Reader<'a> {
                 let Some(reply) = walk.page().await? else {
                     return Ok::<_, anyhow::Error>(None);
                 };
-                let records = reply.records(pointer)?;
+                let records = reply.slices(pointer)?;
                 walk.turn(&reply, records.len())?;
                 let mut all = Vec::with_capacity(records.len());
                 for record in records {
@@ -372,7 +371,7 @@ impl<'a> Reader<'a> {
             let Some((level, deeper)) = levels.split_first() else { return Ok(()) };
             let mut walk = self.walk(level, Some(&one.key), since)?.from(from)?;
             while let Some(reply) = walk.page().await? {
-                let records = reply.records(level.records)?;
+                let records = reply.slices(level.records)?;
                 walk.turn(&reply, records.len())?;
                 match deeper.first().and_then(|child| child.parent) {
                     None => {
@@ -474,7 +473,7 @@ impl SoFar {
     }
 
     /// Whether a record of `level` changed since the time that was asked for.
-    fn wants(&self, reply: &Reply, record: &RawValue, level: &Resource) -> Result<bool> {
+    fn wants(&self, reply: &Reply, record: &str, level: &Resource) -> Result<bool> {
         is_wanted(reply, record, level.incremental.as_ref(), self.place.since)
     }
 
@@ -498,30 +497,26 @@ impl SoFar {
 /// Whether a record changed since a time. One without a time did.
 fn is_wanted(
     reply: &Reply,
-    record: &RawValue,
+    record: &str,
     incremental: Option<&Incremental>,
     since: Option<i64>,
 ) -> Result<bool> {
     let (Some(incremental), Some(since)) = (incremental, since) else { return Ok(true) };
     let pointer = format!("/{}", incremental.property);
-    let text = text_at(record.get().as_bytes(), &pointer)
+    let text = text_at(record.as_bytes(), &pointer)
         .map_err(|_| reply.shape(&format!("`{}` must be a time", incremental.property)))?;
     Ok(text.and_then(|text| text.parse::<i64>().ok()).is_none_or(|changed| changed >= since))
 }
 
-fn key_of(reply: &Reply, record: &RawValue, parent: &Parent) -> Result<String> {
-    let key = text_at(record.get().as_bytes(), parent.key).ok().flatten();
+fn key_of(reply: &Reply, record: &str, parent: &Parent) -> Result<String> {
+    let key = text_at(record.as_bytes(), parent.key).ok().flatten();
     key.ok_or_else(|| reply.shape(&format!("a record has no `{}`", parent.key)))
 }
 
-fn carried(
-    reply: &Reply,
-    record: &RawValue,
-    parent: &Parent,
-) -> Result<Vec<(&'static str, String)>> {
+fn carried(reply: &Reply, record: &str, parent: &Parent) -> Result<Vec<(&'static str, String)>> {
     let mut more = Vec::with_capacity(parent.carry.len());
     for (name, pointer) in parent.carry {
-        let value = text_at(record.get().as_bytes(), pointer)
+        let value = text_at(record.as_bytes(), pointer)
             .map_err(|_| reply.shape(&format!("`{pointer}` must be a text or number")))?;
         more.extend(value.map(|value| (*name, value)));
     }
@@ -530,18 +525,18 @@ fn carried(
 
 fn push(
     level: &Resource,
-    record: &RawValue,
+    record: &str,
     more: &[(&'static str, String)],
     projection: Option<&Projection>,
     out: &mut Output,
 ) -> Result<()> {
     match projection {
-        Some(projection) if level.derive.is_empty() => projection.push(record, more, out),
+        Some(projection) if level.derive.is_empty() => projection.push_json(record, more, &[], out),
         Some(projection) => {
-            let mut all = Projection::derived(record, level.derive);
+            let mut all = derived(record, level.derive);
             all.extend_from_slice(more);
-            projection.push(record, &all, out)
+            projection.push_json(record, &all, &[], out)
         }
-        None => out.push_raw(record),
+        None => out.push_json(record),
     }
 }

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
+use std::ops::Range;
 
 use anyhow::{Context, Result};
-use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::scan::{self, NotJson, blank, value};
 use crate::json::{self, Json};
 use crate::output::Output;
 
@@ -22,214 +21,210 @@ pub enum Unsliced {
     Shape(String),
 }
 
-impl Unsliced {
-    fn of(error: &serde_json::Error, pointer: &str, what: &str) -> Unsliced {
-        match error.is_data() {
-            true => Unsliced::Shape(format!("`{pointer}` must be {what}")),
-            false => Unsliced::Json,
-        }
+impl From<NotJson> for Unsliced {
+    fn from(_: NotJson) -> Unsliced {
+        Unsliced::Json
     }
 }
 
-/// The elements of the array at a JSON pointer. With an empty pointer the
-/// body is an array of records, or one record. Null is an empty list; nothing there is not.
-pub(super) fn slice<'b>(body: &'b [u8], pointer: &str) -> Result<Vec<&'b RawValue>, Unsliced> {
-    if pointer.is_empty() && body.trim_ascii_start().starts_with(b"{") {
-        return Ok(vec![serde_json::from_slice(body).map_err(|_| Unsliced::Json)?]);
+/// The elements of the array at a JSON pointer, and where that array stands. With an empty pointer
+/// the body is an array of records, or one record. Null is an empty list; nothing there is not.
+pub(super) fn slice<'b>(
+    body: &'b [u8],
+    pointer: &str,
+) -> Result<(Vec<&'b str>, Range<usize>), Unsliced> {
+    let text = text(body)?;
+    let whole = blank(body, 0);
+    if pointer.is_empty() && body.get(whole) == Some(&b'{') {
+        let end = value(body, whole)?;
+        ended(body, end)?;
+        return Ok((vec![&text[whole..end]], whole..end));
     }
-    let found = at(body, pointer, List).map_err(|e| Unsliced::of(&e, pointer, "a list"))?;
+    let mut found = None;
+    at(body, pointer, None, "a list", &mut |begin| {
+        let mut records = Vec::new();
+        let end = match body.get(begin) {
+            Some(b'[') => elements(body, begin, |begin| {
+                let end = value(body, begin)?;
+                records.push(&text[begin..end]);
+                Ok(end)
+            })?,
+            Some(b'n') => value(body, begin)?,
+            _ => return Err(misfit(body, begin, pointer, "a list")),
+        };
+        found = Some((records, begin..end));
+        Ok(end)
+    })?;
     found.ok_or_else(|| Unsliced::Shape(format!("`{pointer}` is missing")))
 }
 
 /// The scalar at a JSON pointer as text; `None` where there is none, or it is null or empty.
 pub fn text_at(body: &[u8], pointer: &str) -> Result<Option<String>, Unsliced> {
-    let found =
-        at(body, pointer, Scalar).map_err(|e| Unsliced::of(&e, pointer, "a text or number"))?;
-    Ok(found.flatten().filter(|text| !text.is_empty()))
+    text_beside(body, pointer, None)
 }
 
-fn at<'b, L: Leaf<'b>>(
-    body: &'b [u8],
+/// The same of a body of which a part is known to be one value that nothing is looked for in.
+pub(super) fn text_beside(
+    body: &[u8],
     pointer: &str,
-    leaf: L,
-) -> serde_json::Result<Option<L::Value>> {
+    known: Option<&Range<usize>>,
+) -> Result<Option<String>, Unsliced> {
+    let text = text(body)?;
+    let mut found = None;
+    at(body, pointer, known, "a text or number", &mut |begin| {
+        if let Some(b'{' | b'[') = body.get(begin) {
+            return Err(misfit(body, begin, pointer, "a text or number"));
+        }
+        let end = value(body, begin)?;
+        found = scalar(&text[begin..end]);
+        Ok(end)
+    })?;
+    Ok(found.filter(|text| !text.is_empty()))
+}
+
+fn text(body: &[u8]) -> Result<&str, Unsliced> {
+    std::str::from_utf8(body).map_err(|_| Unsliced::Json)
+}
+
+/// A scalar's text; `None` for null.
+fn scalar(json: &str) -> Option<String> {
+    match json.as_bytes() {
+        b"null" => None,
+        [b'"', ..] => serde_json::from_str(json).ok(),
+        number if number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
+            let number = json.parse::<f64>().ok();
+            Some(number.map_or_else(|| json.to_owned(), |number| number.to_string()))
+        }
+        _ => Some(json.to_owned()),
+    }
+}
+
+/// Calls `found` with the place where each value at a JSON pointer begins; it returns where that
+/// one ends. All of the body is looked at, but for the part that is `known`.
+fn at(
+    body: &[u8],
+    pointer: &str,
+    known: Option<&Range<usize>>,
+    what: &str,
+    found: &mut dyn FnMut(usize) -> Result<usize, Unsliced>,
+) -> Result<(), Unsliced> {
     let path: Vec<&str> = pointer.split('/').skip(1).collect();
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let found = At { path: &path, leaf }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(found)
+    let way = Way { body, known, pointer, what };
+    let end = way.down(blank(body, 0), &path, found)?;
+    ended(body, end)
 }
 
-/// What is taken at the end of a path.
-trait Leaf<'de>: Copy {
-    type Value;
-    fn take<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error>;
+/// A search for what stands at a JSON pointer.
+struct Way<'w> {
+    body: &'w [u8],
+    known: Option<&'w Range<usize>>,
+    pointer: &'w str,
+    what: &'w str,
 }
 
-/// Goes down a path of member names, and takes what is there.
-struct At<'p, L> {
-    path: &'p [&'p str],
-    leaf: L,
-}
-
-impl<'de, L: Leaf<'de>> DeserializeSeed<'de> for At<'_, L> {
-    type Value = Option<L::Value>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        match self.path {
-            [] => self.leaf.take(deserializer).map(Some),
-            _ => deserializer.deserialize_any(self),
-        }
-    }
-}
-
-impl<'de, L: Leaf<'de>> Visitor<'de> for At<'_, L> {
-    type Value = Option<L::Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Some((first, rest)) = self.path.split_first() else { return Ok(None) };
-        let mut found = None;
-        while let Some(name) = map.next_key_seed(Name)? {
-            if name == *first {
-                found = map.next_value_seed(At { path: rest, leaf: self.leaf })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+impl Way<'_> {
+    /// Goes on from the value that begins at `begin`, and says where it ends.
+    fn down(
+        &self,
+        begin: usize,
+        path: &[&str],
+        found: &mut dyn FnMut(usize) -> Result<usize, Unsliced>,
+    ) -> Result<usize, Unsliced> {
+        let Some((first, rest)) = path.split_first() else { return found(begin) };
+        match self.body.get(begin) {
+            Some(b'{') => members(self.body, begin, |name, begin| match named(name, first) {
+                true => self.down(begin, rest, found),
+                false => self.over(begin),
+            }),
+            Some(b'[') => {
+                let wanted = first.parse::<usize>().ok();
+                let mut place = 0;
+                elements(self.body, begin, |begin| {
+                    place += 1;
+                    match wanted == Some(place - 1) {
+                        true => self.down(begin, rest, found),
+                        false => self.over(begin),
+                    }
+                })
             }
+            Some(b'n') => Ok(value(self.body, begin)?),
+            _ => Err(misfit(self.body, begin, self.pointer, self.what)),
         }
-        Ok(found)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let Some((first, rest)) = self.path.split_first() else { return Ok(None) };
-        let wanted = first.parse::<usize>().ok();
-        let mut found = None;
-        for place in 0.. {
-            let more = if Some(place) == wanted {
-                let value = list.next_element_seed(At { path: rest, leaf: self.leaf })?;
-                value.map(|value| found = value)
-            } else {
-                list.next_element::<IgnoredAny>()?.map(|_| ())
-            };
-            if more.is_none() {
-                break;
-            }
+    /// The end of a value that is not on the way.
+    fn over(&self, begin: usize) -> Result<usize, Unsliced> {
+        match self.known {
+            Some(known) if known.start == begin => Ok(known.end),
+            _ => Ok(value(self.body, begin)?),
         }
-        Ok(found)
     }
 }
 
-/// A member's name, borrowed unless it holds an escape.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+/// What to say of a value that begins at `begin` and is not what was to be there.
+fn misfit(body: &[u8], begin: usize, pointer: &str, what: &str) -> Unsliced {
+    match value(body, begin) {
+        Ok(_) => Unsliced::Shape(format!("`{pointer}` must be {what}")),
+        Err(NotJson) => Unsliced::Json,
     }
 }
 
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
+/// Nothing but blank space may stand behind a body.
+fn ended(body: &[u8], end: usize) -> Result<(), Unsliced> {
+    match blank(body, end) == body.len() {
+        true => Ok(()),
+        false => Err(Unsliced::Json),
     }
 }
 
-#[derive(Clone, Copy)]
-struct List;
-
-impl<'de> Leaf<'de> for List {
-    type Value = Vec<&'de RawValue>;
-
-    fn take<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+/// Whether a member's name, with its quotes, is this one.
+fn named(json: &[u8], name: &str) -> bool {
+    match json.contains(&b'\\') {
+        false => json.get(1..json.len() - 1) == Some(name.as_bytes()),
+        true => serde_json::from_slice::<String>(json).is_ok_and(|json| json == name),
     }
 }
 
-impl<'de> Visitor<'de> for List {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
+/// Goes through the members of the object at `begin`, each by its name with its quotes and the
+/// place of its value, of which `visit` returns the end; and returns the object's end.
+fn members(
+    text: &[u8],
+    begin: usize,
+    mut visit: impl FnMut(&[u8], usize) -> Result<usize, Unsliced>,
+) -> Result<usize, Unsliced> {
+    let mut place = blank(text, begin + 1);
+    if text.get(place) == Some(&b'}') {
+        return Ok(place + 1);
     }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut records = Vec::new();
-        while let Some(record) = list.next_element()? {
-            records.push(record);
+    loop {
+        let end = scan::string(text, place)?;
+        let begin = scan::member(text, place)?;
+        place = blank(text, visit(&text[place..end], begin)?);
+        match text.get(place) {
+            Some(b',') => place = blank(text, place + 1),
+            Some(b'}') => return Ok(place + 1),
+            _ => return Err(Unsliced::Json),
         }
-        Ok(records)
     }
 }
 
-#[derive(Clone, Copy)]
-struct Scalar;
-
-impl<'de> Leaf<'de> for Scalar {
-    type Value = Option<String>;
-
-    fn take<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+/// The same with the elements of the array at `begin`.
+fn elements(
+    text: &[u8],
+    begin: usize,
+    mut visit: impl FnMut(usize) -> Result<usize, Unsliced>,
+) -> Result<usize, Unsliced> {
+    let mut place = blank(text, begin + 1);
+    if text.get(place) == Some(&b']') {
+        return Ok(place + 1);
     }
-}
-
-impl Visitor<'_> for Scalar {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or number")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Some(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Some(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Some(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Some(value.to_string()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(text.to_owned()))
+    loop {
+        place = blank(text, visit(place)?);
+        match text.get(place) {
+            Some(b',') => place = blank(text, place + 1),
+            Some(b']') => return Ok(place + 1),
+            _ => return Err(Unsliced::Json),
+        }
     }
 }
 
@@ -284,15 +279,12 @@ impl Projection {
         record: &RawValue,
         pointers: &[(&'static str, &'static str)],
     ) -> Vec<(&'static str, String)> {
-        let json = record.get().as_bytes();
-        // What is no scalar has no text of its own, and stays where it is.
-        let texts = pointers.iter().map(|(name, at)| Some((*name, text_at(json, at).ok()??)));
-        texts.flatten().collect()
+        derived(record.get(), pointers)
     }
 
     /// Pushes a record. `more` are members that stand first and count as the record's own.
     pub fn push(&self, record: &RawValue, more: &[(&str, String)], out: &mut Output) -> Result<()> {
-        self.push_with(record, more, &[], out)
+        self.push_json(record.get(), more, &[], out)
     }
 
     /// The same, with further members whose values are JSON already.
@@ -303,28 +295,60 @@ impl Projection {
         raw: &[(&str, &str)],
         out: &mut Output,
     ) -> Result<()> {
-        out.row(|json| {
-            let mut row =
-                Row { of: self, json, seen: vec![false; self.members.len()], any: false, next: 0 };
-            row.json.raw(b"{");
-            for (name, value) in more {
-                row.member(name, |json, _| json.text(value));
-            }
-            for (name, value) in raw {
-                row.member(name, |json, kind| write(json, value, kind));
-            }
-            let mut deserializer = serde_json::Deserializer::from_str(record.get());
-            deserializer.deserialize_map(&mut row).context("a record that is no JSON object")?;
-            row.end();
-            Ok(())
-        })
+        self.push_json(record.get(), more, raw, out)
     }
+
+    /// The same of a text that is JSON.
+    pub(super) fn push_json(
+        &self,
+        record: &str,
+        more: &[(&str, String)],
+        raw: &[(&str, &str)],
+        out: &mut Output,
+    ) -> Result<()> {
+        out.row(|json| self.write(record, more, raw, json))
+    }
+
+    fn write(
+        &self,
+        record: &str,
+        more: &[(&str, String)],
+        raw: &[(&str, &str)],
+        json: &mut Json<'_>,
+    ) -> Result<()> {
+        let seen = vec![false; self.members.len()];
+        let mut row = Row { of: self, json, record, run: 0..0, seen, any: false, next: 0 };
+        row.json.raw(b"{");
+        for (name, value) in more {
+            row.member(name, |json, _| json.text(value));
+        }
+        for (name, value) in raw {
+            row.member(name, |json, kind| write(json, value, kind));
+        }
+        row.record().ok().context("a record that is no JSON object")?;
+        row.end();
+        Ok(())
+    }
+}
+
+/// What [`Projection::derived`] gives, of a text that is JSON.
+pub(super) fn derived(
+    record: &str,
+    pointers: &[(&'static str, &'static str)],
+) -> Vec<(&'static str, String)> {
+    // What is no scalar has no text of its own, and stays where it is.
+    let texts =
+        pointers.iter().map(|(name, at)| Some((*name, text_at(record.as_bytes(), at).ok()??)));
+    texts.flatten().collect()
 }
 
 /// A record being written.
 struct Row<'a, 'j> {
     of: &'a Projection,
     json: &'a mut Json<'j>,
+    record: &'a str,
+    /// The members of the record that can be written as they stand, side by side, and are not yet.
+    run: Range<usize>,
     seen: Vec<bool>,
     any: bool,
     /// The member that is likely to come next.
@@ -357,6 +381,7 @@ impl Row<'_, '_> {
     }
 
     fn begin(&mut self, name: &str, place: Option<usize>) {
+        self.flush();
         if std::mem::replace(&mut self.any, true) {
             self.json.raw(b",");
         }
@@ -372,7 +397,82 @@ impl Row<'_, '_> {
         }
     }
 
+    /// Writes the record's own members.
+    fn record(&mut self) -> Result<(), Unsliced> {
+        let text = self.record.as_bytes();
+        let mut place = blank(text, 0);
+        if text.get(place) != Some(&b'{') {
+            return Err(Unsliced::Json);
+        }
+        place = blank(text, place + 1);
+        if text.get(place) == Some(&b'}') {
+            return ended(text, place + 1);
+        }
+        loop {
+            let end = self.own(place)?;
+            place = blank(text, end);
+            match text.get(place) {
+                Some(b',') => place = blank(text, place + 1),
+                Some(b'}') => return ended(text, place + 1),
+                _ => return Err(Unsliced::Json),
+            }
+        }
+    }
+
+    /// Writes the member whose name begins at `begin`, if it is wanted, and says where it ends.
+    fn own(&mut self, begin: usize) -> Result<usize, Unsliced> {
+        let text = self.record.as_bytes();
+        let expected = self.of.members.get(self.next).filter(|_| !self.seen[self.next]);
+        if let Some(member) = expected
+            && text[begin..].starts_with(&member.key)
+        {
+            let from = blank(text, begin + member.key.len());
+            let end = value(text, from)?;
+            let as_it_is = match member.kind {
+                Kind::Any => true,
+                Kind::Text => matches!(text[from], b'"' | b'n'),
+            };
+            if as_it_is {
+                self.seen[self.next] = true;
+                self.next += 1;
+                if self.run.is_empty() {
+                    self.run = begin..end;
+                } else if self.run.end + 1 == begin {
+                    self.run.end = end;
+                } else {
+                    self.flush();
+                    self.run = begin..end;
+                }
+                return Ok(end);
+            }
+        }
+        let name = begin..scan::string(text, begin)?;
+        let from = scan::member(text, begin)?;
+        let end = value(text, from)?;
+        let name = &self.record[name];
+        let name = match name.contains('\\') {
+            false => Cow::Borrowed(&name[1..name.len() - 1]),
+            true => Cow::Owned(serde_json::from_str(name).map_err(|_| Unsliced::Json)?),
+        };
+        let value = &self.record[from..end];
+        self.member(&name, |json, kind| write(json, value, kind));
+        Ok(end)
+    }
+
+    /// Writes the run. Between its members are commas and nothing else.
+    fn flush(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if run.is_empty() {
+            return;
+        }
+        if std::mem::replace(&mut self.any, true) {
+            self.json.raw(b",");
+        }
+        write(self.json, &self.record[run], Kind::Any);
+    }
+
     fn end(&mut self) {
+        self.flush();
         for place in 0..self.seen.len() {
             if !self.seen[place] {
                 self.begin("", Some(place));
@@ -380,27 +480,6 @@ impl Row<'_, '_> {
             }
         }
         self.json.raw(b"}");
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Row<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key_seed(Name)? {
-            if let Some((place, kind)) = self.wants(&name) {
-                let value: &RawValue = map.next_value()?;
-                self.begin(&name, place);
-                write(self.json, value.get(), kind);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -427,8 +506,8 @@ mod tests {
     use serde_json::json;
 
     fn sliced(body: &str, pointer: &str) -> Vec<String> {
-        let records = slice(body.as_bytes(), pointer).unwrap();
-        records.into_iter().map(|record| record.get().to_owned()).collect()
+        let (records, _) = slice(body.as_bytes(), pointer).unwrap();
+        records.into_iter().map(str::to_owned).collect()
     }
 
     #[test]
@@ -475,16 +554,7 @@ mod tests {
         let projection = Projection::new(&schema, wanted.as_deref());
         let mut bytes = Vec::new();
         let mut json = Json::new(&mut bytes, Spelling::NATIVE);
-        let mut row = Row {
-            of: &projection,
-            json: &mut json,
-            seen: vec![false; projection.members.len()],
-            any: false,
-            next: 0,
-        };
-        row.json.raw(b"{");
-        serde_json::Deserializer::from_str(record).deserialize_map(&mut row).unwrap();
-        row.end();
+        projection.write(record, &[], &[], &mut json).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 

@@ -1,5 +1,7 @@
 //! A request as data, and the answer to it.
 
+use std::ops::Range;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -9,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{records, retry, url};
+use super::records::{self, Unsliced};
+use super::{retry, url};
 use crate::config::complaint;
 use crate::fault::Fault;
 
@@ -220,6 +223,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Its body, decompressed.
     pub body: Vec<u8>,
+    /// Where the records stand in it, once they were looked for: nothing else is there.
+    pub(super) list: OnceLock<Range<usize>>,
     /// The URL that answered, for relative links.
     pub(super) url: Url,
     /// What faults call it: `host: GET path`.
@@ -238,18 +243,30 @@ impl Reply {
     /// The records in the body: the elements of the array at a JSON pointer, or the whole body
     /// where the pointer is empty and names no array.
     pub fn records(&self, pointer: &str) -> Result<Vec<&RawValue>> {
-        records::slice(&self.body, pointer).map_err(|error| match error {
-            records::Unsliced::Json => self.not_json(),
-            records::Unsliced::Shape(what) => self.shape(&what),
-        })
+        let records = self.slices(pointer)?.into_iter().map(serde_json::from_str);
+        Ok(records.collect::<serde_json::Result<_>>()?)
+    }
+
+    /// The same as text that is JSON.
+    pub(super) fn slices(&self, pointer: &str) -> Result<Vec<&str>> {
+        let (records, list) =
+            records::slice(&self.body, pointer).map_err(|error| self.unsliced(&error))?;
+        // What was found there before is found again.
+        self.list.get_or_init(|| list);
+        Ok(records)
     }
 
     /// The scalar at a JSON pointer as text; `None` where there is none, or it is null or empty.
     pub fn text(&self, pointer: &str) -> Result<Option<String>> {
-        records::text_at(&self.body, pointer).map_err(|error| match error {
-            records::Unsliced::Json => self.not_json(),
-            records::Unsliced::Shape(what) => self.shape(&what),
-        })
+        let text = records::text_beside(&self.body, pointer, self.list.get());
+        text.map_err(|error| self.unsliced(&error))
+    }
+
+    fn unsliced(&self, error: &Unsliced) -> anyhow::Error {
+        match error {
+            Unsliced::Json => self.not_json(),
+            Unsliced::Shape(what) => self.shape(what),
+        }
     }
 
     /// What time it was on the other side.
