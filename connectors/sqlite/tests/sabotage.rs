@@ -422,6 +422,12 @@ const BREACHES: &[Breach] = &[
         r#"if [ "$1" = query ]; then sed -i 's/xxxxx*/xxxx/' "$5"; fi; exec "$CONNECTOR" "$@""#,
         "the status should be 2",
     ),
+    (
+        "what the spec does not claim is done all the same",
+        promises::an_ability_that_is_lacking_is_refused_by_name,
+        r#"if [ "$1" = spec ]; then "$CONNECTOR" "$@" | sed 's/,"write"\]/]/'; else exec "$CONNECTOR" "$@"; fi"#,
+        "write",
+    ),
 ];
 
 fn setup() -> Setup {
