@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -189,9 +189,9 @@ impl Program {
         let stderr = child.stderr.take().context("stderr is a pipe")?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let living = Living::add(group, folder, container);
-        let words = Arc::new(Mutex::new(VecDeque::new()));
+        let said = Arc::new(Mutex::new(Said { last: Instant::now(), words: VecDeque::new() }));
         let name = self.name().to_owned();
-        let log = tokio::spawn(hand_on(stderr, name, self.quiet, Arc::clone(&words)));
+        let log = tokio::spawn(hand_on(stderr, name, self.quiet, Arc::clone(&said)));
         Ok(Run {
             name: self.name().to_owned(),
             patience: self.patience,
@@ -199,7 +199,7 @@ impl Program {
             child,
             living,
             log,
-            words,
+            said,
         })
     }
 
@@ -263,7 +263,19 @@ pub(super) struct Run {
     child: Child,
     living: Living,
     log: JoinHandle<()>,
-    words: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<Said>>,
+}
+
+/// What a program says on stderr.
+struct Said {
+    /// When it last said something.
+    last: Instant,
+    /// Its last words.
+    words: VecDeque<String>,
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {
@@ -288,7 +300,7 @@ impl Run {
                     if ended.is_none() && self.child.try_wait()?.is_some() {
                         ended = Some(Instant::now());
                     }
-                    if last.elapsed() >= self.patience {
+                    if last.max(lock(&self.said).last).elapsed() >= self.patience {
                         self.kill().await;
                         return Err(Fault::transient(format!(
                             "{} said nothing for {} seconds and was stopped",
@@ -318,13 +330,8 @@ impl Run {
         // What it left behind may hold its log open for ever.
         self.living.signal(Signal::KILL);
         drop(timeout(REST, &mut self.log).await);
-        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(End {
-            status,
-            words: words.iter().cloned().collect(),
-            name: self.name.clone(),
-            folder: self.living.take(),
-        })
+        let words = lock(&self.said).words.iter().cloned().collect();
+        Ok(End { status, words, name: self.name.clone(), folder: self.living.take() })
     }
 
     /// Asks it to end, and makes it.
@@ -402,12 +409,7 @@ impl End {
 }
 
 /// Hands on what a program says on stderr, and keeps its last words.
-async fn hand_on(
-    stderr: ChildStderr,
-    name: String,
-    quiet: bool,
-    words: Arc<Mutex<VecDeque<String>>>,
-) {
+async fn hand_on(stderr: ChildStderr, name: String, quiet: bool, said: Arc<Mutex<Said>>) {
     /// A longer line is cut into pieces.
     const LONG: usize = 16 * 1024;
     let mut reader = BufReader::with_capacity(LONG, stderr);
@@ -435,11 +437,12 @@ async fn hand_on(
                     true => log::debug(format_args!("{name}: {text}")),
                     false => log::info(format_args!("{name}: {text}")),
                 }
-                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-                if words.len() == WORDS {
-                    words.pop_front();
+                let mut said = lock(&said);
+                said.last = Instant::now();
+                if said.words.len() == WORDS {
+                    said.words.pop_front();
                 }
-                words.push_back(text.trim().chars().take(500).collect());
+                said.words.push_back(text.trim().chars().take(500).collect());
             }
             line.clear();
         }
@@ -494,7 +497,7 @@ impl Alive {
 static ALIVE: Mutex<Vec<Alive>> = Mutex::new(Vec::new());
 
 /// The programs that were started and have not ended.
-fn alive() -> std::sync::MutexGuard<'static, Vec<Alive>> {
+fn alive() -> MutexGuard<'static, Vec<Alive>> {
     ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
