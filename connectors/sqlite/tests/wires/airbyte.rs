@@ -17,12 +17,12 @@ const SHOP: &str = "
     CREATE TABLE empty (id INTEGER PRIMARY KEY);
 ";
 
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     Bench::new("source-sqlite", SHOP)
 }
 
 /// Adds orders that share a few times.
-fn many(bench: &Bench, rows: u64) {
+pub(crate) fn many(bench: &Bench, rows: u64) {
     bench.sql(&format!(
         "INSERT INTO orders WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
          SELECT 9 + i, 1, 'x', NULL, 1, printf('2026-02-%02d', i % 7) FROM n"
@@ -30,7 +30,7 @@ fn many(bench: &Bench, rows: u64) {
 }
 
 /// A configured catalog of all that `discover` prints.
-fn catalog(bench: &Bench, mode: &str) {
+pub(crate) fn catalog(bench: &Bench, mode: &str) {
     let discovered = bench.run("discover --config config.json");
     let streams = discovered.lines[0]["catalog"]["streams"].as_array().unwrap();
     let configured: Vec<Value> = streams
@@ -40,13 +40,13 @@ fn catalog(bench: &Bench, mode: &str) {
     bench.file("catalog.json", &json!({"streams": configured}).to_string());
 }
 
-fn read(bench: &Bench, mode: &str, state: &str) -> Ended {
+pub(crate) fn read(bench: &Bench, mode: &str, state: &str) -> Ended {
     catalog(bench, mode);
     bench.file("state.json", state);
     bench.run("read --config config.json --catalog catalog.json --state state.json")
 }
 
-fn of_type<'a>(ended: &'a Ended, name: &'a str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn of_type<'a>(ended: &'a Ended, name: &'a str) -> impl Iterator<Item = &'a Value> {
     ended.lines.iter().filter(move |line| line["type"] == name)
 }
 
@@ -57,7 +57,7 @@ fn ids(ended: &Ended) -> Vec<i64> {
 }
 
 /// The states of a run, as a platform hands them back.
-fn states(ended: &Ended) -> String {
+pub(crate) fn states(ended: &Ended) -> String {
     Value::from_iter(of_type(ended, "STATE").map(|line| line["state"].clone())).to_string()
 }
 

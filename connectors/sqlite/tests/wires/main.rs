@@ -5,5 +5,7 @@
 mod airbyte;
 mod flow;
 mod flow_client;
+mod left_out;
 mod program;
 mod singer;
+mod stalled;
