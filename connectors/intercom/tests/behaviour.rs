@@ -99,6 +99,25 @@ fn everything_is_read_once_while_a_tenth_of_all_requests_fails() {
 }
 
 #[test]
+fn a_scroll_is_begun_again_after_a_failure_and_gives_every_record_once() {
+    for calls in 0..20 {
+        let vendor = Vendor::start(60);
+        vendor.change(|state| {
+            state.page = 3;
+            state.trouble = 5;
+            state.calls = calls;
+        });
+        let run = run("read", &vendor.config(), &[("-s", &schemas(&["Company"]))]);
+        assert_eq!(run.status, 0, "{calls}: {}", run.log);
+        let mut ids: Vec<_> = run.records("Company").iter().map(|c| c["id"].to_string()).collect();
+        assert_eq!(ids.len(), 9, "{calls}: {}", run.log);
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 9, "{calls}");
+    }
+}
+
+#[test]
 fn a_conversation_has_its_parts_and_the_ids_of_its_contact() {
     let vendor = Vendor::start(5);
     let run = run("read", &vendor.config(), &[("-s", &schemas(&["Conversation"]))]);

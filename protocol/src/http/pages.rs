@@ -31,8 +31,8 @@ pub enum Pages {
         /// Where it goes.
         into: Place,
     },
-    /// By a place that the vendor keeps for us under a name that may stay the same. An empty page
-    /// ends the list.
+    /// By a place that the vendor keeps for us under a name that may stay the same, and moves on
+    /// whenever it is asked: no page can be asked for twice. An empty page ends the list.
     Scroll {
         /// Where the name is: a JSON pointer.
         at: &'static str,
@@ -208,8 +208,17 @@ impl<'c> Walk<'c> {
             return Err(Fault::system(why).into());
         }
         self.prepare(&next)?;
+        if scrolls {
+            self.request.safe = false;
+        }
         self.next = Some(next);
         Ok(())
+    }
+
+    /// Whether the next page can be asked for but once, so that after a failure only the list's
+    /// beginning is left.
+    pub(super) fn is_lost_by_failure(&self) -> bool {
+        matches!(self.pages, Pages::Scroll { .. }) && self.next.is_some()
     }
 
     fn following(&mut self, reply: &Reply, records: usize) -> Result<Option<Next>> {

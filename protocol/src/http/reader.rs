@@ -8,6 +8,7 @@
 //! got to, and what of the parents beyond that place was read already.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::client::{Client, PAGES};
-use super::pages::{Next, Walk};
+use super::pages::{Next, Pages, Walk};
 use super::records::{Projection, derived, text_at};
 use super::request::{Reply, Request};
 use super::resource::{Incremental, Parent, Resource};
 use crate::fault::Fault;
+use crate::log;
 use crate::output::Output;
 use crate::silo::{Cursor, From, Sample};
 
@@ -33,6 +35,9 @@ const AHEAD: usize = 16;
 
 /// How many lists a sample looks into for its records, for each that it wants.
 const LISTS_PER_RECORD: usize = 10;
+
+/// How often a list is begun again of which no page can be asked for twice.
+const AGAIN: u32 = 5;
 
 /// Reads one resource of a client.
 pub struct Reader<'a> {
@@ -185,11 +190,12 @@ impl<'a> Reader<'a> {
         let SoFar { place, .. } = &so_far;
         let mut walk = self.walk(level, None, place.since)?.from(place.page.clone())?;
         let mut page = walk.page().await?;
+        let mut again = Again::default();
         while let Some(reply) = page.take() {
             so_far.note_time(&reply);
             let records = reply.slices(level.records)?;
             let turned = walk.turn(&reply, records.len());
-            page = {
+            let came = {
                 // Ask for the next page before this one is written: the other side works meanwhile.
                 let mut next = pin!(async {
                     match &turned {
@@ -198,17 +204,30 @@ impl<'a> Reader<'a> {
                     }
                 });
                 let early = futures::poll!(next.as_mut());
+                let scrolls = matches!(level.pages, Pages::Scroll { .. });
                 for record in &records {
+                    if scrolls && again.has(record) {
+                        continue;
+                    }
                     if so_far.wants(&reply, record, level)? {
                         push(level, record, &[], projection, out)?;
                     }
                 }
                 match early {
-                    Poll::Ready(page) => page?,
-                    Poll::Pending => next.await?,
+                    Poll::Ready(page) => page,
+                    Poll::Pending => next.await,
                 }
             };
             turned?;
+            page = match came {
+                Err(error) if walk.is_lost_by_failure() && again.times < AGAIN => {
+                    log::debug(format_args!("the list is begun again: {error:#}"));
+                    again.times += 1;
+                    walk = self.walk(level, None, so_far.place.since)?;
+                    walk.page().await?
+                }
+                came => came?,
+            };
             so_far.place.page = walk.position();
             if !walk.ended() && so_far.place.page.is_some() {
                 so_far.checkpoint(out)?;
@@ -452,6 +471,22 @@ fn begin(incremental: Option<&Incremental>, from: &From<'_>) -> Result<Place> {
         Place { done: true, until, .. } => Place { since: until, ..Place::default() },
         unfinished => unfinished,
     })
+}
+
+/// What was written of a list that may have to be begun again, as 64-bit hashes of its records.
+#[derive(Default)]
+struct Again {
+    times: u32,
+    written: HashSet<u64>,
+}
+
+impl Again {
+    /// Whether a record was written before the list was begun again; notes that it will be.
+    fn has(&mut self, record: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        record.hash(&mut hasher);
+        !self.written.insert(hasher.finish()) && self.times > 0
+    }
 }
 
 /// How far a read is.

@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub(crate) page: usize,
     /// Every so many requests one fails in one way or another; 0 for never.
     pub(crate) trouble: usize,
-    calls: usize,
+    pub(crate) calls: usize,
     /// Whether with a contact go its conversations, as Intercom's do.
     pub(crate) cascades: bool,
     /// Answers that come instead of the real ones, by path.
@@ -144,17 +144,20 @@ impl State {
         if call.header("intercom-version") != Some("2.14") {
             return errors(400, "intercom_version_invalid");
         }
-        let answer = self.served(call);
-        let answer = answer.header("x-ratelimit-remaining", 9_000);
-        match self.trouble {
-            0 => answer,
-            every if !self.calls.is_multiple_of(every) => answer,
-            every => match self.calls / every % 4 {
-                0 => errors(429, "rate_limit_exceeded").header("retry-after", "0"),
-                1 => errors(503, "server_error"),
-                2 => Answer::hang_up(),
-                _ => answer.cut(20),
-            },
+        let trouble = match self.trouble {
+            0 => None,
+            every => self.calls.is_multiple_of(every).then(|| self.calls / every % 4),
+        };
+        if trouble == Some(0) {
+            return errors(429, "rate_limit_exceeded").header("retry-after", "0");
+        }
+        // Of other trouble nobody knows whether the request was served: here it was.
+        let answer = self.served(call).header("x-ratelimit-remaining", 9_000);
+        match trouble {
+            None => answer,
+            Some(1) => errors(503, "server_error"),
+            Some(2) => Answer::hang_up(),
+            Some(_) => answer.cut(20),
         }
     }
 
