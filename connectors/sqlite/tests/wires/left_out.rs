@@ -34,7 +34,7 @@ fn without_a_schema_or_a_sync_mode_the_whole_catalog_is_refused() {
 #[test]
 fn a_schema_without_properties_is_a_key_error() {
     let bench = bench();
-    bench.sql("CREATE VIEW empty AS SELECT NULL AS n WHERE 0");
+    bench.sql("CREATE VIEW without_rows AS SELECT NULL AS n WHERE 0");
     assert!(streams(&bench).iter().all(|stream| stream["json_schema"]["properties"].is_object()));
 }
 
