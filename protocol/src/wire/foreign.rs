@@ -1,4 +1,4 @@
-//! Programs that speak another protocol, wrapped: each is a [`Silo`](crate::silo::Silo), so that
+//! Programs that speak another protocol, wrapped: each is a [`Silo`], so that
 //! what they reach can be discovered, scanned, read and asked about as if it were ours.
 //!
 //! | program | validate | discover, scan | read | query | delete |
