@@ -567,6 +567,23 @@ mod tests {
     }
 
     #[test]
+    fn members_in_the_schemas_order_are_copied_and_none_comes_twice() {
+        for (record, written) in [
+            (
+                "{\"id\":\"a\",\"n\":1.0,\"o\":{\"b\":\n2},\"x\":3}",
+                r#"{"id":"a","n":1.0,"o":{"b": 2},"x":3}"#,
+            ),
+            (r#"{"id":"a" , "n": 1, "id":"b"}"#, r#"{"id":"a","n": 1,"o":null}"#),
+            (r#"{"id":7,"n":1,"o":null}"#, r#"{"id":"7","n":1,"o":null}"#),
+            (r#"{"\u0069d":"a","o":[],"n":1}"#, r#"{"id":"a","o":[],"n":1}"#),
+        ] {
+            let json: Value = serde_json::from_str(written).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&projected(None, record)).unwrap(), json);
+            assert!(!projected(None, record).contains('\n'));
+        }
+    }
+
+    #[test]
     fn only_what_is_wanted_is_written() {
         assert_eq!(
             projected(Some(&["n", "z"]), r#"{"id":"a","n":"b","n":2}"#),
