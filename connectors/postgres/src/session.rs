@@ -6,6 +6,8 @@ use std::time::Duration;
 use protocol::fault::Fault;
 use protocol::tls::Mode;
 use protocol::{Context, Result, log};
+use rustls::pki_types::ServerName;
+use tokio::io::{copy, sink};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
@@ -75,7 +77,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Ends the statement at work, so that nobody waits for the rest of its rows.
+    /// Ends the statement at work, so that nobody waits for the rest of its rows. Where none is, the
+    /// next one is not ended in its place: the server closes the connection once it has passed the
+    /// request on, and that is waited for.
     pub(crate) async fn cancel(&self, settings: &Settings) {
         if self.client.is_closed() {
             return;
@@ -85,11 +89,12 @@ impl Session {
             let (host, port) = &self.place;
             let socket = socket(host, *port).await?;
             let encryption = encryption(settings, host, &socket)?;
-            let stream = Coalesced::new(socket);
+            let mut stream = Coalesced::new(socket);
             match encryption {
-                Some(handshake) => token.cancel_query_raw(stream, handshake).await?,
-                None => token.cancel_query_raw(stream, NoTls).await?,
+                Some(handshake) => token.cancel_query_raw(&mut stream, handshake).await?,
+                None => token.cancel_query_raw(&mut stream, NoTls).await?,
             }
+            copy(&mut stream, &mut sink()).await?;
             Ok::<(), protocol::anyhow::Error>(())
         };
         match timeout(PATIENCE, cancelled).await {
@@ -190,7 +195,10 @@ async fn talk(
 fn encryption(settings: &Settings, host: &Host, socket: &Socket) -> Result<Option<Handshake>> {
     let (Host::Tcp(name), Socket::Tcp(_)) = (host, socket) else { return Ok(None) };
     let config = settings.tls.config(settings.roots.as_deref())?;
-    Ok(config.map(|config| Handshake { config, host: name.clone() }))
+    let Some(config) = config else { return Ok(None) };
+    let name = ServerName::try_from(name.clone())
+        .map_err(|_| Fault::config(format!("`hostname`: {name} is no name of a host")))?;
+    Ok(Some(Handshake { config, name }))
 }
 
 /// Moves bytes for a client until it is dropped. Its failures reach the statements that wait.

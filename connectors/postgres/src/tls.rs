@@ -5,37 +5,32 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
+use futures::TryFutureExt as _;
+use futures::future::MapOk;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{Connect, TlsConnector, client};
 
 /// Makes one handshake.
 pub(crate) struct Handshake {
     pub(crate) config: Arc<ClientConfig>,
-    pub(crate) host: String,
+    pub(crate) name: ServerName<'static>,
 }
 
-impl<S> TlsConnect<S> for Handshake
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnect<S> for Handshake {
     type Stream = Encrypted<S>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Encrypted<S>>>;
+    type Future = MapOk<Connect<S>, fn(client::TlsStream<S>) -> Encrypted<S>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move {
-            let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
-            TlsConnector::from(self.config).connect(name, stream).await.map(Encrypted)
-        })
+        TlsConnector::from(self.config).connect(self.name, stream).map_ok(Encrypted)
     }
 }
 
 /// An encrypted stream.
-pub(crate) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+pub(crate) struct Encrypted<S>(client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     fn poll_read(
