@@ -1,7 +1,7 @@
 //! What passing on a wrapped program's records costs: the program is a script that only prints them.
 
-use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -80,7 +80,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
         let path = bench.folder.join(format!("{protocol}.sh"));
         write(&path, &script.replace("PROPERTIES", PROPERTIES))?;
         let lines = bench.folder.join(format!("{protocol}.jsonl"));
-        write(&lines, &records(frame)?)?;
+        write_records(&lines, frame).with_context(|| format!("writing {}", lines.display()))?;
         let binary = bench.other(protocol)?;
         for (name, times) in match protocol {
             "airbyte" => [("Airbyte, 100,000 records", 1), ("Airbyte, 2,000,000 records", 20)],
@@ -101,18 +101,19 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     Ok(contests)
 }
 
-/// Messages with records of mixed members, some of which are not there.
-fn records([before, after]: [&str; 2]) -> Result<String> {
-    let mut text = String::new();
+/// Writes messages with records of mixed members, some of which are not there; one by one, because
+/// what this program ever held counts as the memory of those it starts.
+fn write_records(path: &Path, [before, after]: [&str; 2]) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
     for id in 0..RECORDS {
         let notes = if id % 3 == 0 { "" } else { r#","notes":"a word said \"twice\", a word""# };
         writeln!(
-            text,
+            file,
             r#"{before}{{"id":{id},"name":"Zoë {id}","email":"user{id}@example.com","balance":{id}.50,"active":{}{notes}}}{after}"#,
             id % 5 > 0,
         )?;
     }
-    Ok(text)
+    file.flush()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -227,7 +227,7 @@ pub(super) fn make(server: &Server, database: &str, fill: &str) -> Result<()> {
     let create = format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'");
     for (database, statements) in [
         ("postgres", [&*drop, &create].as_slice()),
-        (database, &[fill, "VACUUM (FREEZE, ANALYZE)"]),
+        (database, &[fill, "VACUUM (FREEZE, ANALYZE)", "CHECKPOINT"]),
     ] {
         let mut client = psql(server, database);
         for statement in statements {
