@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -10,8 +12,15 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 /// A packet of this length goes on in the next one.
 const WHOLE: usize = 0xff_ffff;
 
-/// What is read at once. The server sends pieces of 16 KiB, and each wake-up costs.
-const BUFFER: usize = 128 * 1024;
+/// What is read at once. The server sends pieces of 16 KiB, and waking up for each costs both sides.
+const BUFFER: usize = 256 * 1024;
+
+/// A read that gave this much is part of a long result, of which more is to come.
+const BULK: usize = 8 * 1024;
+
+/// How long to let more of a long result arrive before reading on. The kernel's buffer holds what
+/// comes meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A buffer that grew beyond this for one row is given back.
 const LARGE: usize = 1024 * 1024;
@@ -30,6 +39,8 @@ pub(super) struct Wire {
     /// What of the buffer was received and not yet handed out.
     start: usize,
     end: usize,
+    /// Whether to let more arrive before the next read.
+    bulk: bool,
     sequence: u8,
     /// A payload that came in several packets.
     joined: Vec<u8>,
@@ -42,6 +53,7 @@ impl Wire {
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
+            bulk: false,
             sequence: 0,
             joined: Vec::new(),
         }
@@ -164,6 +176,9 @@ impl Wire {
             self.buffer.shrink_to_fit();
         }
         while self.end < length {
+            if std::mem::take(&mut self.bulk) {
+                thread::sleep(PAUSE);
+            }
             let room = &mut self.buffer[self.end..];
             let received = match &mut self.stream {
                 Stream::Plain(stream) => stream.read(room),
@@ -172,7 +187,10 @@ impl Wire {
             };
             match received {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => self.end += n,
+                Ok(n) => {
+                    self.bulk = n >= BULK && n < room.len();
+                    self.end += n;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
