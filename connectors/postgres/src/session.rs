@@ -8,6 +8,7 @@ use protocol::tls::Mode;
 use protocol::{Context, Result, log};
 use rustls::pki_types::ServerName;
 use tokio::io::{copy, sink};
+use tokio::join;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
@@ -33,6 +34,11 @@ const SETTINGS: &str = "\
     SET max_parallel_workers_per_gather = 0;\
     SET jit = off;\
     SET idle_in_transaction_session_timeout = 0;";
+
+/// Lets the server end a statement whose client is gone, however it went: otherwise one that sends no
+/// rows goes on, with its locks, until it is done. Servers before 14, and some systems, have no such
+/// setting.
+const WATCHED: &str = "SET client_connection_check_interval = '1s'";
 
 /// How long to try to have a statement cancelled.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,12 +74,12 @@ impl Session {
         ] {
             text.push_str(&format!("SET {name} = {};", limit.as_millis()));
         }
-        session
-            .client
-            .batch_execute(&text)
-            .await
-            .map_err(|error| explain(settings, error))
-            .context("preparing the connection")?;
+        let client = &session.client;
+        let (set, watched) = join!(client.batch_execute(&text), client.batch_execute(WATCHED));
+        set.map_err(|error| explain(settings, error)).context("preparing the connection")?;
+        if let Err(error) = watched {
+            log::debug(format_args!("the server does not look for lost clients: {error}"));
+        }
         Ok(session)
     }
 

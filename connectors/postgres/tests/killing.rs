@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::time::{Duration, Instant};
 
 use common::{Database, Server, chosen, start};
 use protocol::sql::sample::Random;
@@ -112,4 +113,24 @@ fn rows_that_come_and_change_between_kills_are_not_lost() {
     for id in 1..=i64::try_from(ROWS).unwrap() {
         assert!(found.contains_key(&id), "{id} is lost");
     }
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_statement_at_work() {
+    let Some(server) = Server::find() else { return };
+    let database = server.database("left", "CREATE VIEW slow AS SELECT 1 AS id FROM pg_sleep(600)");
+    let at_work = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+                   AND state = 'active' AND pid <> pg_backend_pid()";
+    let within = |limit: Duration, wanted: usize| {
+        let begun = Instant::now();
+        while database.query(at_work).len() != wanted {
+            assert!(begun.elapsed() < limit, "not {wanted} statements are at work");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (mut child, _folder) = start(&database.form(), &["read"], &[]);
+    within(Duration::from_secs(30), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    within(Duration::from_secs(30), 0);
 }
