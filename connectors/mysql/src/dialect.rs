@@ -2,7 +2,7 @@
 
 use protocol::message::Matching;
 use protocol::sql::catalog::Column;
-use protocol::sql::dialect::Dialect;
+use protocol::sql::dialect::{ANSI, Dialect, column_by_column};
 use protocol::sql::statement::Statement;
 use protocol::sql::types::Type;
 
@@ -10,8 +10,15 @@ use crate::driver::Value;
 
 /// The dialect. Its placeholders have numbers, which [`positional`] takes away again, because a
 /// condition names a parameter more than once.
-pub(crate) const MYSQL: Dialect =
-    Dialect { quote: ('`', '`'), placeholder: |n| format!("?{n}"), equals, ordered, after };
+pub(crate) const MYSQL: Dialect = Dialect {
+    quote: ('`', '`'),
+    placeholder: |n| format!("?{n}"),
+    equals,
+    ordered,
+    // A comparison of rows finds no index.
+    after: column_by_column,
+    ..ANSI
+};
 
 /// The indexed comparison, which goes by the column's collation, and an exact one beside it.
 fn equals(column: &Column, name: &str, parameter: &str, matching: Matching) -> String {
@@ -56,20 +63,6 @@ fn ordered(column: &Column, name: &str) -> String {
         true => format!("CONCAT({name})"),
         false => name.to_owned(),
     }
-}
-
-/// Column by column: a comparison of rows finds no index here.
-fn after(ordered: &[String], than: &str, parameters: &[String]) -> String {
-    let (Some((first, more)), Some((value, values))) =
-        (ordered.split_first(), parameters.split_first())
-    else {
-        return "TRUE".to_owned();
-    };
-    if more.is_empty() {
-        return format!("{first} {than} {value}");
-    }
-    let rest = after(more, than, values);
-    format!("({first} >= {value} AND ({first} > {value} OR ({rest})))")
 }
 
 /// What stands between a column's type and its character set in what is declared.
@@ -210,12 +203,5 @@ mod tests {
         );
         let sly = Column::new("c", declared("char(1)", "x; DROP", "y"), Type::Text);
         assert_eq!(charset(&sly), None);
-    }
-
-    #[test]
-    fn rows_after_another_are_found_by_an_index() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        let values = ["?1".to_owned(), "?2".to_owned()];
-        assert_eq!(after(&names, ">", &values), "(a >= ?1 AND (a > ?1 OR (b > ?2)))");
     }
 }

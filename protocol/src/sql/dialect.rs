@@ -16,6 +16,8 @@ pub struct Dialect {
     /// What rows are ordered by that come in the order of a column, in an order that comparisons
     /// with a parameter go by too, and best one that an index has.
     pub ordered: fn(column: &Column, name: &str) -> String,
+    /// A parameter as what it is compared with by order: a value of the column.
+    pub typed: fn(column: &Column, parameter: &str) -> String,
     /// The condition that a row comes after (`>`), or not before (`>=`), the one in which what it
     /// is ordered by has the parameters' values.
     pub after: fn(ordered: &[String], than: &str, parameters: &[String]) -> String,
@@ -30,11 +32,27 @@ pub const ANSI: Dialect = Dialect {
         Some(collation) => format!("{name} COLLATE {}", ANSI.name(collation)),
         None => name.to_owned(),
     },
+    typed: |_, parameter| parameter.to_owned(),
     after: |ordered, than, parameters| match (ordered, parameters) {
         ([one], [parameter]) => format!("{one} {than} {parameter}"),
         _ => format!("({}) {than} ({})", ordered.join(", "), parameters.join(", ")),
     },
 };
+
+/// [`Dialect::after`] column by column, for databases that do not compare rows, or find no index for
+/// that.
+pub fn column_by_column(ordered: &[String], than: &str, parameters: &[String]) -> String {
+    let (Some((first, more)), Some((value, values))) =
+        (ordered.split_first(), parameters.split_first())
+    else {
+        return "TRUE".to_owned();
+    };
+    if more.is_empty() {
+        return format!("{first} {than} {value}");
+    }
+    let rest = column_by_column(more, than, values);
+    format!("({first} >= {value} AND ({first} > {value} OR ({rest})))")
+}
 
 impl Dialect {
     /// A name, quoted.
@@ -73,6 +91,14 @@ mod tests {
         assert_eq!(ANSI.name("a\"b"), "\"a\"\"b\"");
         let brackets = Dialect { quote: ('[', ']'), ..ANSI };
         assert_eq!(brackets.name("a]b[c"), "[a]]b[c]");
+    }
+
+    #[test]
+    fn rows_after_another_are_found_by_their_first_column() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let values = ["?1".to_owned(), "?2".to_owned()];
+        let after = column_by_column(&names, ">", &values);
+        assert_eq!(after, "(a >= ?1 AND (a > ?1 OR (b > ?2)))");
     }
 
     #[test]

@@ -105,8 +105,11 @@ impl Order {
             .collect();
         let mut conditions: Vec<String> = Vec::new();
         if let Some(values) = values {
-            let parameters: Vec<String> =
-                values.into_iter().map(|value| statement.bind(dialect, value)).collect();
+            let parameters: Vec<String> = values
+                .into_iter()
+                .zip(&self.columns)
+                .map(|(value, column)| (dialect.typed)(column, &statement.bind(dialect, value)))
+                .collect();
             let than = if self.unique { ">" } else { ">=" };
             conditions.push((dialect.after)(&ordered, than, &parameters));
         }

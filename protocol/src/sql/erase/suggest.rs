@@ -108,7 +108,7 @@ async fn compare<E: Engine>(
 }
 
 /// The relations of each store, in the order of the catalog, by names and types.
-fn relations(catalog: &Catalog, policy: &Policy) -> Result<Vec<Vec<Relation>>> {
+pub fn relations(catalog: &Catalog, policy: &Policy) -> Result<Vec<Vec<Relation>>> {
     let graph = Graph::of(catalog, policy, &[])?;
     let mut all: Vec<Vec<Relation>> = Vec::new();
     for (place, table) in catalog.tables.iter().enumerate() {
