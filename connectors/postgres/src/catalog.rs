@@ -164,7 +164,7 @@ pub(crate) async fn read(settings: &Settings, name: &str, session: &Session) -> 
         .client
         .simple_query(QUERY)
         .await
-        .map_err(|error| explain(settings, error))
+        .map_err(|error| explain(&settings.server, error))
         .with_context(|| format!("reading the catalog of {name}"))?;
     let mut results =
         messages.split_inclusive(|m| matches!(m, SimpleQueryMessage::CommandComplete(_)));

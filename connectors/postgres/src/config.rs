@@ -6,7 +6,9 @@ use protocol::config::Secret;
 use protocol::fault::Fault;
 use protocol::tls::Mode;
 use protocol::{Deserialize, JsonSchema, Result, select};
-use tokio_postgres::config::Host;
+
+use crate::server::Server;
+use crate::session::{WATCHED, prepare};
 
 /// What a person fills in.
 #[derive(Deserialize, JsonSchema)]
@@ -161,19 +163,11 @@ fn lock_timeout() -> u32 {
 
 /// What the form comes to.
 pub(crate) struct Settings {
-    /// Where to connect, and as whom; the database is the default one.
-    pub(crate) target: tokio_postgres::Config,
-    /// How the connection is encrypted.
-    pub(crate) tls: Mode,
-    /// A file, or PEM text.
-    pub(crate) roots: Option<String>,
+    pub(crate) server: Server,
     pub(crate) scan_all: bool,
     pub(crate) exclude_dbs: Vec<String>,
     pub(crate) schemas: Vec<String>,
     pub(crate) tables: Vec<String>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) statement_timeout: Duration,
-    pub(crate) lock_timeout: Duration,
     pub(crate) read_only: bool,
     pub(crate) lookback: Option<u32>,
     pub(crate) policy: Option<String>,
@@ -206,46 +200,30 @@ impl Settings {
         }
         target.application_name("manifold");
         let seconds = |n: u32| Duration::from_secs(n.into());
+        let statement_timeout = seconds(config.statement_timeout);
+        let lock_timeout = seconds(config.lock_timeout);
         Ok(Settings {
-            target,
-            tls,
-            roots,
+            server: Server {
+                kind: "PostgreSQL",
+                host_field: "hostname",
+                target,
+                tls,
+                roots,
+                connect_timeout: seconds(config.connect_timeout.max(1)),
+                statement_timeout,
+                lock_timeout,
+                prepare: prepare(statement_timeout, lock_timeout),
+                hope: WATCHED,
+            },
             scan_all: config.scan_all,
             exclude_dbs: config.exclude_dbs,
             schemas: config.schemas,
             tables: config.tables,
-            connect_timeout: seconds(config.connect_timeout.max(1)),
-            statement_timeout: seconds(config.statement_timeout),
-            lock_timeout: seconds(config.lock_timeout),
             read_only: config.read_only,
             lookback: config.lookback,
             policy: config.policy,
             evidence_key: config.evidence_key,
         })
-    }
-
-    /// The host, for messages.
-    pub(crate) fn host(&self) -> String {
-        match self.target.get_hosts().first() {
-            Some(Host::Tcp(name)) => name.clone(),
-            Some(Host::Unix(path)) => path.display().to_string(),
-            None => String::new(),
-        }
-    }
-
-    /// The port.
-    pub(crate) fn port(&self) -> u16 {
-        self.target.get_ports().first().copied().unwrap_or(5432)
-    }
-
-    /// The default database.
-    pub(crate) fn database(&self) -> &str {
-        self.target.get_dbname().or(self.target.get_user()).unwrap_or("postgres")
-    }
-
-    /// The role.
-    pub(crate) fn role(&self) -> &str {
-        self.target.get_user().unwrap_or("postgres")
     }
 
     /// Whether a database is wanted. The default one is, whatever the patterns say, where it is the
@@ -361,20 +339,20 @@ mod tests {
     #[test]
     fn a_form_of_monoid_fills_the_settings() {
         let settings = settings(parts()).unwrap();
-        assert_eq!((settings.host().as_str(), settings.port()), ("db.example", 5432));
-        assert_eq!((settings.database(), settings.role()), ("shop", "u"));
-        assert_eq!(settings.target.get_password(), Some(&b"it's a \"blank\" \\"[..]));
+        assert_eq!((settings.server.host().as_str(), settings.server.port()), ("db.example", 5432));
+        assert_eq!((settings.server.database(), settings.server.role()), ("shop", "u"));
+        assert_eq!(settings.server.target.get_password(), Some(&b"it's a \"blank\" \\"[..]));
         assert!(settings.scan_all);
-        assert_eq!(settings.tls, Mode::Disable);
+        assert_eq!(settings.server.tls, Mode::Disable);
     }
 
     #[test]
     fn ssl_means_require_and_sslmode_overrides_it() {
         let mut config = parts();
         config["ssl"] = json!(true);
-        assert_eq!(settings(config.clone()).unwrap().tls, Mode::Require);
+        assert_eq!(settings(config.clone()).unwrap().server.tls, Mode::Require);
         config["sslmode"] = json!("verify-full");
-        assert_eq!(settings(config.clone()).unwrap().tls, Mode::VerifyFull);
+        assert_eq!(settings(config.clone()).unwrap().server.tls, Mode::VerifyFull);
         config["sslmode"] = json!("always");
         let error = settings(config).err().unwrap().to_string();
         assert!(error.contains("`sslmode`"), "{error}");
@@ -385,10 +363,13 @@ mod tests {
         let form = |url: &str| json!({"url": url, "hostname": "", "username": ""});
         let url = "postgres://u:p%40ss%20word@h:5433/shop?sslmode=verify-ca&sslrootcert=%2Fca.pem";
         let given = settings(form(url)).unwrap();
-        assert_eq!((given.host().as_str(), given.port()), ("h", 5433));
-        assert_eq!(given.target.get_password(), Some(&b"p@ss word"[..]));
-        assert_eq!((given.tls, given.roots.as_deref()), (Mode::VerifyCa, Some("/ca.pem")));
-        assert_eq!(settings(form("postgres://u@h/d")).unwrap().tls, Mode::Prefer);
+        assert_eq!((given.server.host().as_str(), given.server.port()), ("h", 5433));
+        assert_eq!(given.server.target.get_password(), Some(&b"p@ss word"[..]));
+        assert_eq!(
+            (given.server.tls, given.server.roots.as_deref()),
+            (Mode::VerifyCa, Some("/ca.pem"))
+        );
+        assert_eq!(settings(form("postgres://u@h/d")).unwrap().server.tls, Mode::Prefer);
         for wrong in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@h:x/d", "postgres:///d"] {
             let error = format!("{:#}", settings(form(wrong)).err().unwrap());
             assert!(error.contains("`url`") && !error.contains("hunter2"), "{error}");

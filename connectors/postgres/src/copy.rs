@@ -100,7 +100,7 @@ pub(crate) async fn copy<G>(
     mut row: impl FnMut(&mut G, Fields<'_>) -> Result<()>,
 ) -> Result<()> {
     let text = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
-    let stream = client.copy_out(&text).await.map_err(|error| explain(settings, error))?;
+    let stream = client.copy_out(&text).await.map_err(|error| explain(&settings.server, error))?;
     let mut stream: Pin<Box<CopyOutStream>> = Box::pin(stream);
     let mut headed = false;
     poll_fn(|context| {
@@ -110,7 +110,7 @@ pub(crate) async fn copy<G>(
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(explain(settings, error)));
+                    return Poll::Ready(Err(explain(&settings.server, error)));
                 }
                 Poll::Ready(Some(Ok(chunk))) => chunk,
             };

@@ -89,8 +89,8 @@ impl Engine for Erased {
     }
 
     async fn begin(&self, _: Mode) -> Result<Session> {
-        let session = session::Session::open(&self.settings, &self.name).await?;
-        let explain = |error| explain(&self.settings, error);
+        let session = session::Session::open(&self.settings.server, &self.name).await?;
+        let explain = |error| explain(&self.settings.server, error);
         // Also to look: a transaction that only reads can make no temporary tables.
         session
             .client
@@ -110,15 +110,15 @@ impl Engine for Erased {
     }
 
     async fn identity(&self) -> Result<String> {
-        let session = session::Session::open(&self.settings, &self.name).await?;
+        let session = session::Session::open(&self.settings.server, &self.name).await?;
         let text = "SELECT oid FROM pg_database WHERE datname = current_database()";
         let row = session.client.query_one(text, &[]).await;
-        let oid: u32 = row.map_err(|error| explain(&self.settings, error))?.try_get(0)?;
+        let oid: u32 = row.map_err(|error| explain(&self.settings.server, error))?.try_get(0)?;
         // Not every role and service says which server it is.
         let text = "SELECT system_identifier FROM pg_control_system()";
         let server = match session.client.query_one(text, &[]).await {
             Ok(row) => row.try_get::<_, i64>(0)?.to_string(),
-            Err(_) => format!("{}:{}", self.settings.host(), self.settings.port()),
+            Err(_) => format!("{}:{}", self.settings.server.host(), self.settings.server.port()),
         };
         Ok(format!("postgres:{server}/{oid}/{}", self.name))
     }
@@ -285,7 +285,7 @@ impl Engine for Erased {
     }
 
     async fn residue(&self, stores: &[&Table]) -> Result<Vec<Residue>> {
-        let session = session::Session::open(&self.settings, &self.name).await?;
+        let session = session::Session::open(&self.settings.server, &self.name).await?;
         let names: Vec<String> = stores.iter().map(|table| POSTGRES.path(&table.path)).collect();
         let mut found = Vec::new();
         for (what, text) in [
@@ -381,7 +381,7 @@ impl EngineSession for Session {
     }
 
     async fn rows(&mut self, statement: &Statement<Parameter>, each: Each<'_>) -> Result<()> {
-        let explain = |error| explain(&self.settings, error);
+        let explain = |error| explain(&self.settings.server, error);
         let client = &self.session.client;
         let rows = match statement.values.is_empty() {
             // One round trip here as well.
@@ -421,7 +421,7 @@ impl EngineSession for Session {
             ways.iter().map(|(column, way)| sql::expression(column, way)).collect();
         let text = format!("SELECT {} FROM ({}) t", sql::list(&names), statement.text);
         let objects = Objects::of(ways.iter().map(|(column, way)| (column.name.as_str(), *way)));
-        let explain = |error| explain(&self.settings, error);
+        let explain = |error| explain(&self.settings.server, error);
         let rows = self.session.client.query_raw(&text, &statement.values).await;
         let mut rows = pin!(rows.map_err(explain)?);
         while let Some(row) = rows.try_next().await.map_err(explain)? {
@@ -431,7 +431,7 @@ impl EngineSession for Session {
     }
 
     async fn commit(&mut self) -> Result<Commit> {
-        let explain = |error| explain(&self.settings, error);
+        let explain = |error| explain(&self.settings.server, error);
         let client = &self.session.client;
         // Of a transaction that changes nothing the server keeps no account.
         let text = "SELECT pg_current_xact_id_if_assigned()::text";
@@ -453,7 +453,7 @@ impl EngineSession for Session {
 
     async fn rollback(&mut self) -> Result<()> {
         let done = self.session.client.batch_execute("ROLLBACK").await;
-        done.map_err(|error| explain(&self.settings, error))
+        done.map_err(|error| explain(&self.settings.server, error))
     }
 }
 
@@ -469,15 +469,16 @@ impl Session {
                 ))
                 .into()
             }
-            _ => explain(&self.settings, error),
+            _ => explain(&self.settings.server, error),
         }
     }
 
     /// Asks on a new connection what became of a transaction.
     async fn settle(&self, number: &str) -> Result<Commit> {
-        let deadline = Instant::now() + self.settings.lock_timeout;
+        let deadline = Instant::now() + self.settings.server.lock_timeout;
         while Instant::now() < deadline {
-            let Ok(session) = session::Session::open(&self.settings, &self.name).await else {
+            let Ok(session) = session::Session::open(&self.settings.server, &self.name).await
+            else {
                 break;
             };
             let text = "SELECT pg_xact_status($1::text::xid8)";

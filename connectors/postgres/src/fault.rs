@@ -5,20 +5,20 @@ use protocol::fault::Fault;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::config::Settings;
+use crate::server::Server;
 
 /// `error` with its cause and what to do, and without any value that the server quotes in it.
-pub(crate) fn explain(settings: &Settings, error: Error) -> anyhow::Error {
-    anyhow::Error::from(fault(settings, &error))
+pub fn explain(server: &Server, error: Error) -> anyhow::Error {
+    anyhow::Error::from(fault(server, &error))
 }
 
-fn fault(settings: &Settings, error: &Error) -> Fault {
+fn fault(server: &Server, error: &Error) -> Fault {
     let Some(db) = error.as_db_error() else {
-        return connection(settings, error);
+        return connection(server, error);
     };
     let code = db.code();
     let said = db.message();
-    let role = settings.role();
+    let role = server.role();
     let class = code.code().get(..2).unwrap_or_default();
     match code {
         &SqlState::INVALID_PASSWORD => {
@@ -37,14 +37,14 @@ fn fault(settings: &Settings, error: &Error) -> Fault {
         &SqlState::QUERY_CANCELED => Fault::transient(if said.contains("statement timeout") {
             format!(
                 "the statement took longer than {} seconds (`statement_timeout`)",
-                settings.statement_timeout.as_secs()
+                server.statement_timeout.as_secs()
             )
         } else {
             format!("the statement was cancelled: {said}")
         }),
         &SqlState::LOCK_NOT_AVAILABLE => Fault::transient(format!(
             "somebody else holds a lock, for longer than {} seconds (`lock_timeout`)",
-            settings.lock_timeout.as_secs()
+            server.lock_timeout.as_secs()
         )),
         &SqlState::READ_ONLY_SQL_TRANSACTION => {
             Fault::config(format!("the server only lets this connection read: {said}"))
@@ -87,14 +87,14 @@ fn fault(settings: &Settings, error: &Error) -> Fault {
 }
 
 /// A failure that is not the server's word.
-fn connection(settings: &Settings, error: &Error) -> Fault {
+fn connection(server: &Server, error: &Error) -> Fault {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         text = inner.to_string();
         source = inner.source();
     }
-    let place = format!("{}:{}", settings.host(), settings.port());
+    let place = format!("{}:{}", server.host(), server.port());
     if error.is_closed()
         || text.contains("reset")
         || text.contains("closed")

@@ -153,6 +153,11 @@ pub(crate) fn convert(column: &Column, text: &str) -> Option<Parameter> {
     }
 }
 
+/// The text of the value that [`convert`] makes of a text, as the server reads it.
+pub fn value(column: &Column, text: &str) -> Option<String> {
+    convert(column, text).and_then(|parameter| parameter.0)
+}
+
 /// Bytes as the server reads them.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

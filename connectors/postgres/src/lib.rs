@@ -14,6 +14,7 @@ mod place;
 mod pool;
 mod query;
 mod sample;
+mod server;
 mod session;
 mod sql;
 mod state;
@@ -43,6 +44,14 @@ use erase::Erased;
 use pool::Pool;
 use session::Session;
 use table::Rows;
+
+/// What reaches other servers that speak PostgreSQL's protocol, with a catalog and SQL of their own.
+pub mod family {
+    pub use crate::fault::explain;
+    pub use crate::identify::value;
+    pub use crate::server::Server;
+    pub use crate::session::Session;
+}
 
 /// How many catalogs are read side by side.
 const CATALOGS: usize = 4;
@@ -79,13 +88,13 @@ impl Postgres {
     async fn catalog(&self, name: &str) -> Result<Option<Database>> {
         let settings = &*self.settings;
         let read = async {
-            let own = match name == settings.database() {
+            let own = match name == settings.server.database() {
                 true => self.first.lock().await.take(),
                 false => None,
             };
             let session = match own {
                 Some(session) => session,
-                None => Session::open(settings, name).await?,
+                None => Session::open(&settings.server, name).await?,
             };
             catalog::read(settings, name, &session).await
         };
@@ -123,7 +132,7 @@ impl Postgres {
 /// The names of the databases that are wanted and may be connected to.
 async fn databases(settings: &Settings, first: &Session) -> Result<Vec<String>> {
     if !settings.scan_all {
-        return Ok(vec![settings.database().to_owned()]);
+        return Ok(vec![settings.server.database().to_owned()]);
     }
     let names = first
         .client
@@ -133,7 +142,7 @@ async fn databases(settings: &Settings, first: &Session) -> Result<Vec<String>> 
             &[],
         )
         .await
-        .map_err(|error| fault::explain(settings, error))
+        .map_err(|error| fault::explain(&settings.server, error))
         .context("listing the databases")?;
     let mut wanted = Vec::new();
     for row in names {
@@ -144,7 +153,7 @@ async fn databases(settings: &Settings, first: &Session) -> Result<Vec<String>> 
         if !allowed {
             log::warn(format_args!(
                 "the database {name} is left out: {} may not connect to it (GRANT CONNECT)",
-                settings.role()
+                settings.server.role()
             ));
             continue;
         }
@@ -168,7 +177,7 @@ impl Silo for Postgres {
             )
             .into());
         }
-        let first = Session::open(&settings, settings.database()).await?;
+        let first = Session::open(&settings.server, settings.server.database()).await?;
         let settings = Arc::new(settings);
         let names = databases(&settings, &first).await?;
         let erased = names.into_iter().map(|name| Erased::new(Arc::clone(&settings), name));
@@ -211,7 +220,7 @@ impl Silo for Postgres {
                 log::warn(format_args!(
                     "{}: {} may not read and are left out (GRANT SELECT, and USAGE on their schemas): {}",
                     database.name,
-                    self.settings.role(),
+                    self.settings.server.role(),
                     hidden.join(", ")
                 ));
             }

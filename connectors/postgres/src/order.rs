@@ -230,7 +230,7 @@ impl Reading<'_, '_> {
             texts.iter().map(|text| text as _).collect();
         let text = format!("SELECT {}", names.join(", "));
         let done = self.lease.client().query(&text, &parameters).await;
-        done.map(|_| ()).map_err(|error| explain(&self.rows.silo.settings, error))
+        done.map(|_| ()).map_err(|error| explain(&self.rows.silo.settings.server, error))
     }
 
     /// Pushes the rows that have a place in the order, after those values where there are any, and

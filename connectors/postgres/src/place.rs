@@ -144,7 +144,7 @@ async fn read_on(
 
 /// Keeps the table from being altered, and looks whether it was since its catalog was read.
 async fn hold<'r>(settings: &Settings, rows: &Rows<'r>, client: &Client) -> Result<Vec<Found<'r>>> {
-    let explain = |error| explain(settings, error);
+    let explain = |error| explain(&settings.server, error);
     let relation = rows.relation;
     // What takes the lock of a read from a table takes it from a materialized view as well, which
     // LOCK TABLE does not.
@@ -194,7 +194,7 @@ async fn seen(
             LISTED + 1
         );
         let messages =
-            client.simple_query(&text).await.map_err(|error| explain(settings, error))?;
+            client.simple_query(&text).await.map_err(|error| explain(&settings.server, error))?;
         for message in messages {
             if let tokio_postgres::SimpleQueryMessage::Row(row) = message
                 && let Some(number) = row.get(0).and_then(|text| text.parse::<u32>().ok())

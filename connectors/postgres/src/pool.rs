@@ -66,7 +66,7 @@ impl Pool {
             };
             return Ok(lease(session, snapshot));
         }
-        let session = Session::open(&self.settings, &self.database).await?;
+        let session = Session::open(&self.settings.server, &self.database).await?;
         let first = self.begin(&session).await?;
         let lease = lease(session, &first.snapshot);
         *opened = Some(first);
@@ -75,7 +75,7 @@ impl Pool {
 
     /// Takes the snapshot of the run, and lets other connections have it too.
     async fn begin(&self, session: &Session) -> Result<Opened> {
-        let explain = |error| explain(&self.settings, error);
+        let explain = |error| explain(&self.settings.server, error);
         // A role may be without the right to see this, and a service may not have it.
         let identity = "SELECT (SELECT system_identifier FROM pg_control_system()), \
                         (SELECT timeline_id FROM pg_control_checkpoint())";
@@ -111,7 +111,7 @@ impl Pool {
 
     /// Opens a further connection in the snapshot.
     async fn join(&self, exported: &str) -> Result<Session> {
-        let session = Session::open(&self.settings, &self.database).await?;
+        let session = Session::open(&self.settings.server, &self.database).await?;
         let literal = exported.replace('\'', "''");
         let text = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
@@ -121,7 +121,7 @@ impl Pool {
             .client
             .batch_execute(&text)
             .await
-            .map_err(|error| explain(&self.settings, error))
+            .map_err(|error| explain(&self.settings.server, error))
             .context("joining the run's snapshot")?;
         Ok(session)
     }
@@ -137,7 +137,7 @@ impl Lease<'_> {
     /// server, rows may still be on their way.
     pub(crate) async fn end<T>(self, result: &Result<T>) {
         if let (Err(_), Some(session)) = (result, &self.session) {
-            session.cancel(&self.pool.settings).await;
+            session.cancel(&self.pool.settings.server).await;
         }
         // Where even this fails the connection is gone, and the next use says so.
         if let Err(error) = self.client().batch_execute("ROLLBACK TO clean").await {

@@ -45,7 +45,7 @@ async fn run(
     objects: &Objects,
     out: &mut Output,
 ) -> Result<()> {
-    let explain = |error| explain(settings, error);
+    let explain = |error| explain(&settings.server, error);
     let rows = match client.query_raw(&statement.text, &statement.values).await {
         Err(error) if error.code() == Some(&SqlState::UNTRANSLATABLE_CHARACTER) => return Ok(()),
         rows => rows.map_err(explain)?,

@@ -58,7 +58,7 @@ async fn draw(rows: &Rows<'_>, sample: &Sample, lease: &Lease<'_>, out: &mut Out
             );
             let row = lease.client().query_one(&count, &[]).await;
             let found: i64 = row
-                .map_err(|error| explain(settings, error))?
+                .map_err(|error| explain(&settings.server, error))?
                 .try_get(0)
                 .context("counting a sample")?;
             if found < i64::try_from(sample.limit).unwrap_or(i64::MAX) {

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, NoTls};
 
-use crate::config::Settings;
 use crate::fault::explain;
+use crate::server::Server;
 use crate::stream::{Coalesced, Socket};
 use crate::tls::Handshake;
 
@@ -38,47 +38,52 @@ const SETTINGS: &str = "\
 /// Lets the server end a statement whose client is gone, however it went: otherwise one that sends no
 /// rows goes on, with its locks, until it is done. Servers before 14, and some systems, have no such
 /// setting.
-const WATCHED: &str = "SET client_connection_check_interval = '1s'";
+pub(crate) const WATCHED: &str = "SET client_connection_check_interval = '1s'";
 
 /// How long to try to have a statement cancelled.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a connection begins with.
+pub(crate) fn prepare(statement_timeout: Duration, lock_timeout: Duration) -> String {
+    format!(
+        "{SETTINGS}SET statement_timeout = {};SET lock_timeout = {};",
+        statement_timeout.as_millis(),
+        lock_timeout.as_millis()
+    )
+}
+
 /// A connection to one database.
-pub(crate) struct Session {
-    pub(crate) client: Client,
+pub struct Session {
+    /// Runs statements.
+    pub client: Client,
     /// The host of several that answered, and its port.
     place: (Host, u16),
 }
 
 impl Session {
     /// Connects to a database of the configured server.
-    pub(crate) async fn open(settings: &Settings, database: &str) -> Result<Session> {
-        let opened = timeout(settings.connect_timeout, connect(settings, database)).await;
+    pub async fn open(server: &Server, database: &str) -> Result<Session> {
+        let opened = timeout(server.connect_timeout, connect(server, database)).await;
         let session = match opened {
             Ok(session) => session?,
             Err(_) => {
                 return Err(Fault::transient(format!(
-                    "{}:{} does not answer within {} seconds (`connect_timeout`): `hostname` and \
-                     `port` may be wrong, or a firewall may be in between",
-                    settings.host(),
-                    settings.port(),
-                    settings.connect_timeout.as_secs()
+                    "{}:{} does not answer within {} seconds (`connect_timeout`): `{}` and `port` \
+                     may be wrong, or a firewall may be in between",
+                    server.host(),
+                    server.port(),
+                    server.connect_timeout.as_secs(),
+                    server.host_field
                 ))
                 .into());
             }
         };
-        let mut text = SETTINGS.to_owned();
-        for (name, limit) in [
-            ("statement_timeout", settings.statement_timeout),
-            ("lock_timeout", settings.lock_timeout),
-        ] {
-            text.push_str(&format!("SET {name} = {};", limit.as_millis()));
-        }
         let client = &session.client;
-        let (set, watched) = join!(client.batch_execute(&text), client.batch_execute(WATCHED));
-        set.map_err(|error| explain(settings, error)).context("preparing the connection")?;
-        if let Err(error) = watched {
-            log::debug(format_args!("the server does not look for lost clients: {error}"));
+        let (set, hoped) =
+            join!(client.batch_execute(&server.prepare), client.batch_execute(server.hope));
+        set.map_err(|error| explain(server, error)).context("preparing the connection")?;
+        if let Err(error) = hoped {
+            log::debug(format_args!("the server does not know {}: {error}", server.hope));
         }
         Ok(session)
     }
@@ -86,15 +91,15 @@ impl Session {
     /// Ends the statement at work, so that nobody waits for the rest of its rows. Where none is, the
     /// next one is not ended in its place: the server closes the connection once it has passed the
     /// request on, and that is waited for.
-    pub(crate) async fn cancel(&self, settings: &Settings) {
+    pub async fn cancel(&self, server: &Server) {
         if self.client.is_closed() {
             return;
         }
         let token = self.client.cancel_token();
         let cancelled = async {
             let (host, port) = &self.place;
-            let socket = socket(host, *port).await?;
-            let encryption = encryption(settings, host, &socket)?;
+            let socket = socket(server, host, *port).await?;
+            let encryption = encryption(server, host, &socket)?;
             let mut stream = Coalesced::new(socket);
             match encryption {
                 Some(handshake) => token.cancel_query_raw(&mut stream, handshake).await?,
@@ -111,39 +116,40 @@ impl Session {
     }
 }
 
-async fn connect(settings: &Settings, database: &str) -> Result<Session> {
-    let mut target = settings.target.clone();
+async fn connect(server: &Server, database: &str) -> Result<Session> {
+    let mut target = server.target.clone();
     target.dbname(database);
     let hosts = target.get_hosts().to_vec();
     let ports = target.get_ports().to_vec();
     let mut failed = None;
     for (place, host) in hosts.iter().enumerate() {
         let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
-        let socket = match socket(host, port).await {
+        let socket = match socket(server, host, port).await {
             Ok(socket) => socket,
             Err(error) => {
                 failed = Some(error);
                 continue;
             }
         };
-        let client = talk(settings, target, host, socket).await?;
+        let client = talk(server, target, host, socket).await?;
         return Ok(Session { client, place: (host.clone(), port) });
     }
     Err(failed.unwrap_or_else(|| Fault::config("no host is configured").into()))
 }
 
-async fn socket(host: &Host, port: u16) -> Result<Socket> {
+async fn socket(server: &Server, host: &Host, port: u16) -> Result<Socket> {
+    let field = server.host_field;
     match host {
         Host::Unix(folder) => {
             let path = folder.join(format!(".s.PGSQL.{port}"));
             let socket = UnixStream::connect(&path).await.map_err(|error| {
-                Fault::config(format!("`hostname`: {}: {}", path.display(), plain(&error)))
+                Fault::config(format!("`{field}`: {}: {}", path.display(), plain(&error)))
             })?;
             Ok(Socket::Unix(socket))
         }
         Host::Tcp(name) => {
             let addresses = lookup_host((name.as_str(), port)).await.map_err(|_| {
-                Fault::config(format!("`hostname`: {name} is not known, or no name server answers"))
+                Fault::config(format!("`{field}`: {name} is not known, or no name server answers"))
             })?;
             let mut failed = None;
             for address in addresses {
@@ -157,7 +163,8 @@ async fn socket(host: &Host, port: u16) -> Result<Socket> {
             }
             let why = failed.as_ref().map_or_else(|| "it has no address".to_owned(), plain);
             Err(Fault::config(format!(
-                "`hostname`, `port`: no PostgreSQL server answers at {name}:{port}: {why}"
+                "`{field}`, `port`: no {} server answers at {name}:{port}: {why}",
+                server.kind
             ))
             .into())
         }
@@ -171,17 +178,17 @@ fn plain(error: &std::io::Error) -> String {
 }
 
 async fn talk(
-    settings: &Settings,
+    server: &Server,
     mut target: tokio_postgres::Config,
     host: &Host,
     socket: Socket,
 ) -> Result<Client> {
-    let encryption = encryption(settings, host, &socket)?;
+    let encryption = encryption(server, host, &socket)?;
     let stream = Coalesced::new(socket);
-    let explain = |error| explain(settings, error);
+    let explain = |error| explain(server, error);
     match encryption {
         Some(handshake) => {
-            let needed = settings.tls != Mode::Prefer;
+            let needed = server.tls != Mode::Prefer;
             target.ssl_mode(if needed { SslMode::Require } else { SslMode::Prefer });
             let (client, connection) =
                 target.connect_raw(stream, handshake).await.map_err(explain)?;
@@ -198,12 +205,13 @@ async fn talk(
 }
 
 /// How to encrypt a connection; not where it does not leave the machine.
-fn encryption(settings: &Settings, host: &Host, socket: &Socket) -> Result<Option<Handshake>> {
+fn encryption(server: &Server, host: &Host, socket: &Socket) -> Result<Option<Handshake>> {
     let (Host::Tcp(name), Socket::Tcp(_)) = (host, socket) else { return Ok(None) };
-    let config = settings.tls.config(settings.roots.as_deref())?;
+    let config = server.tls.config(server.roots.as_deref())?;
     let Some(config) = config else { return Ok(None) };
-    let name = ServerName::try_from(name.clone())
-        .map_err(|_| Fault::config(format!("`hostname`: {name} is no name of a host")))?;
+    let name = ServerName::try_from(name.clone()).map_err(|_| {
+        Fault::config(format!("`{}`: {name} is no name of a host", server.host_field))
+    })?;
     Ok(Some(Handshake { config, name }))
 }
 

@@ -152,7 +152,7 @@ impl Run {
                 .client
                 .batch_execute(text)
                 .await
-                .map_err(|error| explain(&self.settings, error))?;
+                .map_err(|error| explain(&self.settings.server, error))?;
         }
         Ok(())
     }
@@ -165,12 +165,12 @@ impl Run {
             schema: schema.to_owned(),
         };
         match id.group.as_deref() {
-            None => Ok(place(self.settings.database(), "public")),
+            None => Ok(place(self.settings.server.database(), "public")),
             Some(group) => match group.rsplit_once('/') {
                 Some((database, schema)) if !database.is_empty() && !schema.is_empty() => {
                     Ok(place(database, schema))
                 }
-                _ => Ok(place(self.settings.database(), group)),
+                _ => Ok(place(self.settings.server.database(), group)),
             },
         }
     }
@@ -178,12 +178,12 @@ impl Run {
     async fn session(&mut self, id: &StoreId) -> Result<(&Session, Where)> {
         let place = self.place(id)?;
         if !self.databases.contains_key(&place.database) {
-            let session = Session::open(&self.settings, &place.database).await?;
+            let session = Session::open(&self.settings.server, &place.database).await?;
             session
                 .client
                 .batch_execute("BEGIN")
                 .await
-                .map_err(|error| explain(&self.settings, error))?;
+                .map_err(|error| explain(&self.settings.server, error))?;
             self.databases.insert(place.database.clone(), session);
         }
         Ok((&self.databases[&place.database], place))
@@ -193,7 +193,8 @@ impl Run {
         let settings = Arc::clone(&self.settings);
         let (session, _) = self.session(id).await?;
         let done = session.client.batch_execute(text).await;
-        done.map_err(|error| explain(&settings, error)).with_context(|| format!("{what} {id}"))
+        done.map_err(|error| explain(&settings.server, error))
+            .with_context(|| format!("{what} {id}"))
     }
 
     /// A table as it is now, whatever the configuration chose.
@@ -238,7 +239,7 @@ impl Run {
             .client
             .query("SELECT FROM pg_namespace WHERE nspname = $1", &[&place.schema])
             .await;
-        if there.map_err(|error| explain(&self.settings, error))?.is_empty() {
+        if there.map_err(|error| explain(&self.settings.server, error))?.is_empty() {
             self.execute(id, &format!("CREATE SCHEMA {schema}"), "making the schema of").await?;
         }
         let text =
@@ -333,7 +334,7 @@ impl Run {
         let place = self.place(id)?;
         let client = &self.databases[&place.database].client;
         let settings = &*self.settings;
-        let failed = |error| explain(settings, error);
+        let failed = |error| explain(&settings.server, error);
         let path = POSTGRES.path(&target.table.path);
         let names = POSTGRES.names(first.0.iter().map(|(name, _)| &**name));
         // Money is read by the server's own customs, and a decimal is not.
