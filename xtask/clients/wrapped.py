@@ -77,8 +77,7 @@ def theirs(lines, member):
             message = json.loads(line)
         except ValueError:
             continue
-        # A line of a catalog that is written in many may be a text by itself.
-        if isinstance(message, dict) and message.get("type") == "RECORD":
+        if message.get("type") == "RECORD":
             stream = message.get("stream") or message["record"]["stream"]
             streams[stream].append(raw(line, member))
     return streams

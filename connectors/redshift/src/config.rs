@@ -1,0 +1,143 @@
+//! The form a person fills in, and the server that comes of it.
+
+use std::time::Duration;
+
+use connector_postgres::family::Server;
+use protocol::config::Secret;
+use protocol::fault::Fault;
+use protocol::tls::Mode;
+use protocol::{Deserialize, JsonSchema, Result, select};
+
+use crate::sql;
+
+/// What a person fills in.
+#[derive(Deserialize, JsonSchema)]
+pub struct Config {
+    /// # Host
+    ///
+    /// The endpoint of the cluster or workgroup you want to reach, without its port.
+    host: String,
+    /// # Database
+    ///
+    /// The database you want to connect to first. The others are found through it.
+    #[schemars(extend("default" = "dev"))]
+    database: String,
+    /// # Username
+    ///
+    /// The database user you want to connect as.
+    username: String,
+    /// # Password
+    ///
+    /// The user's password.
+    password: Secret,
+    /// # Port
+    ///
+    /// The port the endpoint listens on.
+    #[serde(default = "port")]
+    #[schemars(extend("type" = "number"))]
+    port: u16,
+    /// # Scan All DBs
+    ///
+    /// Whether you want all databases, or only the one above.
+    #[serde(default = "yes")]
+    pub(crate) scan_all: bool,
+    /// # Exclude DBs
+    ///
+    /// Databases you do not want, as patterns: `*` stands for any characters.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    exclude_dbs: Vec<String>,
+    /// # Schemas
+    ///
+    /// The schemas you want, as patterns: `*` stands for any characters, and a pattern that begins
+    /// with `!` excludes. Leave it empty for all.
+    #[serde(default)]
+    schemas: Vec<String>,
+    /// # Tables
+    ///
+    /// The tables and views you want, as patterns of a name (`orders`) or of schema and name
+    /// (`sales.*`); a pattern that begins with `!` excludes. Leave it empty for all.
+    #[serde(default)]
+    tables: Vec<String>,
+    /// # SSL Mode
+    ///
+    /// How the connection is encrypted: disable, prefer, require, verify-ca or verify-full.
+    #[serde(default)]
+    #[schemars(extend("default" = "verify-ca"))]
+    sslmode: Option<String>,
+    /// # SSL Root Certificate
+    ///
+    /// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
+    /// PEM text itself. Leave it empty for the public ones.
+    #[serde(default)]
+    sslrootcert: Option<String>,
+    /// # Connect Timeout
+    ///
+    /// How many seconds you want to wait for a connection.
+    #[serde(default = "connect_timeout")]
+    connect_timeout: u32,
+    /// # Statement Timeout
+    ///
+    /// How many seconds a statement may take. 0 is no limit.
+    #[serde(default)]
+    statement_timeout: u32,
+    /// # Read Only
+    ///
+    /// Whether deleting is refused.
+    #[serde(default)]
+    pub(crate) read_only: bool,
+}
+
+fn port() -> u16 {
+    5439
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn connect_timeout() -> u32 {
+    30
+}
+
+impl Config {
+    /// Where to connect, and how.
+    pub(crate) fn server(&self) -> Result<Server> {
+        let mode = self.sslmode.as_deref().unwrap_or("verify-ca");
+        let tls = Mode::named(mode).ok_or_else(|| {
+            Fault::config("`sslmode` must be disable, prefer, require, verify-ca or verify-full")
+        })?;
+        let mut target = tokio_postgres::Config::new();
+        target.host(self.host.trim());
+        target.port(self.port);
+        target.dbname(&self.database);
+        target.user(&self.username);
+        target.password(self.password.reveal());
+        target.application_name("manifold");
+        let statement_timeout = Duration::from_secs(self.statement_timeout.into());
+        Ok(Server {
+            kind: "Redshift",
+            host_field: "host",
+            target,
+            tls,
+            roots: self.sslrootcert.clone(),
+            connect_timeout: Duration::from_secs(self.connect_timeout.max(1).into()),
+            statement_timeout,
+            // There is no such limit in Redshift.
+            lock_timeout: Duration::ZERO,
+            prepare: sql::prepare(statement_timeout),
+            hope: sql::KEEP_CASE,
+        })
+    }
+
+    /// Whether a database is wanted, of several.
+    pub(crate) fn wants_database(&self, name: &str) -> bool {
+        !self.exclude_dbs.iter().any(|pattern| select::matches(pattern, name))
+    }
+
+    /// Whether a table of a schema is wanted.
+    pub(crate) fn wants(&self, schema: &str, table: &str) -> bool {
+        select::chosen(&self.schemas, &[schema])
+            && select::chosen(&self.tables, &[table, &format!("{schema}.{table}")])
+    }
+}
