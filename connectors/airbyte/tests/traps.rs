@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bad-source.sh");
 const PEOPLE: &str = r#"{"schemas":[{"name":"people","group":"crm"}]}"#;
@@ -296,25 +299,36 @@ fn a_query_says_that_it_reads_everything() {
     assert_eq!(schema["query"], "full-read");
 }
 
-#[test]
-fn an_image_is_run_by_the_engine_that_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = folder.path().join("docker");
-    // An engine that runs the script in the image's place, and notes how it was asked.
+/// A program in `folder` under an engine's name.
+fn engine(folder: &TempDir, name: &str, script: &str) {
+    let path = folder.path().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What the run prints of an image, and how its engine was asked: one that runs the script in the
+/// image's place.
+fn run_image(folder: &TempDir, name: &str) -> (Run, String) {
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {0}/asked\n[ \"$1\" = rm ] && exit\nwhile [ \"$1\" != acme/source:1 ]; do shift; done\nshift\nexec sh {SOURCE} \"$@\"\n",
+        "[ \"$1\" = version ] && exit\necho \"$@\" >> {}/asked\n[ \"$1\" = rm ] && exit\n\
+         while [ \"$1\" != acme/source:1 ]; do shift; done\nshift\nexec sh {SOURCE} \"$@\"",
         folder.path().display()
     );
-    std::fs::write(&engine, script).unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(&engine).status().unwrap().success());
+    engine(folder, name, &script);
     let mut config = config("");
     config["command"] = json!([]);
     config["image"] = json!("acme/source:1");
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-    let mut command = command(&["read"], &config, &folder);
+    let mut command = command(&["read"], &config, folder);
     let run = Run::of(command.env("PATH", path).output().unwrap());
+    (run, std::fs::read_to_string(folder.path().join("asked")).unwrap_or_default())
+}
+
+#[test]
+fn an_image_is_run_by_the_engine_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, asked) = run_image(&folder, "docker");
     assert_eq!((run.status, run.records().len()), (0, 123), "{}", run.said);
-    let asked = std::fs::read_to_string(folder.path().join("asked")).unwrap();
     for line in asked.lines() {
         assert!(
             line.starts_with("run --rm --name manifold-") && line.contains(" --user "),
@@ -324,4 +338,13 @@ fn an_image_is_run_by_the_engine_that_is_there() {
         let (from, to) = volume.split_once(' ').unwrap().0.split_once(':').unwrap();
         assert_eq!(from, to, "the paths that the program is given are the same within");
     }
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(&folder, "docker", "echo 'cannot connect to the daemon' >&2; exit 1");
+    let (run, asked) = run_image(&folder, "podman");
+    assert_eq!((run.status, run.records().len()), (0, 123), "{}", run.said);
+    assert!(!asked.is_empty());
 }

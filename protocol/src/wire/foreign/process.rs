@@ -41,7 +41,7 @@ const LAST: Duration = Duration::from_millis(100);
 const WORDS: usize = 8;
 
 /// What a program sees of this process's environment: enough to be found and to reach its system,
-/// and no secret that is meant for us.
+/// and no secret that is meant for us. An engine sees all of it, and its container nothing.
 const ENVIRONMENT: [&str; 31] = [
     "ALL_PROXY",
     "CURL_CA_BUNDLE",
@@ -112,11 +112,7 @@ impl Program {
             }
             (words, None) => Start::Command(words.to_vec()),
             ([], Some(image)) => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-                let found =
-                    ENGINES.iter().flat_map(|name| places.iter().map(move |at| at.join(name)));
-                let engine = found.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+                let engine = engine().ok_or_else(|| {
                     Fault::config(
                         "`image`: neither docker nor podman is installed here to run it; name a \
                          `command` instead",
@@ -155,7 +151,10 @@ impl Program {
             Start::Command(words) => {
                 let (program, rest) = words.split_first().context("a command without a word")?;
                 let mut command = Command::new(program);
-                command.args(rest);
+                command.args(rest).env_clear();
+                command.envs(
+                    ENVIRONMENT.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))),
+                );
                 (command, None)
             }
             Start::Image { engine, image } => {
@@ -177,8 +176,6 @@ impl Program {
         };
         command
             .args(arguments)
-            .env_clear()
-            .envs(ENVIRONMENT.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -215,6 +212,24 @@ impl Program {
             _ => error.to_string(),
         };
         Fault::config(format!("`{field}`: {name} cannot be started: {why}")).into()
+    }
+}
+
+/// The engine that is installed; of several, one that answers: Docker's client is there also where
+/// none of its engines is.
+fn engine() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let find = |name: &&str| places.iter().map(|at| at.join(name)).find(|path| path.is_file());
+    let found: Vec<PathBuf> = ENGINES.iter().filter_map(find).collect();
+    let answers = |engine: &&PathBuf| {
+        let mut version = std::process::Command::new(engine);
+        version.arg("version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    };
+    match found.as_slice() {
+        [] | [_] => found.into_iter().next(),
+        [first, ..] => found.iter().find(answers).or(Some(first)).cloned(),
     }
 }
 
