@@ -136,26 +136,14 @@ impl Tables<'_> {
                 });
             }
             self.places.insert((database.clone(), name.clone()), self.found.len());
-            self.found.push(Table {
-                id: StoreId::new(Some(database.clone()), name.clone()),
-                path: vec![database, name],
-                kind: match view {
-                    true => Kind::View,
-                    false if options.contains("partitioned") => Kind::PartitionedTable,
-                    false => Kind::Table,
-                },
-                comment,
-                columns: Vec::new(),
-                key: Vec::new(),
-                uniques: Vec::new(),
-                indexes: Vec::new(),
-                references: Vec::new(),
-                checks: Vec::new(),
-                triggers: Vec::new(),
-                copies,
-                denied: Vec::new(),
-                rows,
-            });
+            let kind = match view {
+                true => Kind::View,
+                false if options.contains("partitioned") => Kind::PartitionedTable,
+                false => Kind::Table,
+            };
+            let id = StoreId::new(Some(database.clone()), name.clone());
+            let table = Table::new(id, vec![database, name], kind);
+            self.found.push(Table { comment, copies, rows, ..table });
             Ok(())
         })?;
         Ok(())

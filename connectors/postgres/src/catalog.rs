@@ -277,21 +277,13 @@ fn relation(
         ways.push(ColumnWay { resolved, readable: row.usage && column.select });
     }
     let known = row.rows >= 0.0 && matches!(row.kind.as_str(), "r" | "m");
+    let path = vec![row.schema.clone(), row.name.clone()];
     let table = Table {
-        id: ids[&row.oid].clone(),
-        path: vec![row.schema.clone(), row.name.clone()],
-        kind,
         comment: row.comment,
         columns,
-        key: Vec::new(),
-        uniques: Vec::new(),
-        indexes: Vec::new(),
-        references: Vec::new(),
-        checks: Vec::new(),
-        triggers: Vec::new(),
-        copies: Vec::new(),
         denied,
         rows: known.then_some(row.rows as u64),
+        ..Table::new(ids[&row.oid].clone(), path, kind)
     };
     let relation = Relation {
         oid: row.oid,

@@ -89,22 +89,9 @@ async fn tables(config: &Config, database: &str, connection: &Connection) -> Res
             _ => Kind::ForeignTable,
         };
         found.places.insert((schema.clone(), name.clone()), found.tables.len());
-        found.tables.push(Table {
-            id: StoreId::new(Some(format!("{database}/{schema}")), name.clone()),
-            path: vec![schema, name],
-            kind,
-            comment: some(&row, 3),
-            columns: Vec::new(),
-            key: Vec::new(),
-            uniques: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            triggers: Vec::new(),
-            copies: Vec::new(),
-            denied: Vec::new(),
-            rows: None,
-        });
+        let id = StoreId::new(Some(format!("{database}/{schema}")), name.clone());
+        let table = Table::new(id, vec![schema, name], kind);
+        found.tables.push(Table { comment: some(&row, 3), ..table });
     }
     if !hidden.is_empty() {
         log::warn(format_args!(

@@ -273,20 +273,13 @@ mod tests {
             }
         };
         Table {
-            id: StoreId::named("t"),
-            path: vec!["my \"schema\"".to_owned(), "t".to_owned()],
-            kind: Kind::Table,
-            comment: None,
             columns: types.iter().map(column).collect(),
             key: vec!["bigint".to_owned(), "character varying".to_owned()],
-            uniques: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            triggers: Vec::new(),
-            copies: Vec::new(),
-            denied: Vec::new(),
-            rows: None,
+            ..Table::new(
+                StoreId::named("t"),
+                vec!["my \"schema\"".to_owned(), "t".to_owned()],
+                Kind::Table,
+            )
         }
     }
 

@@ -95,11 +95,8 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         }
         false => key,
     };
+    let path = vec!["main".to_owned(), name.to_owned()];
     Ok(Table {
-        id: StoreId::named(name),
-        path: vec!["main".to_owned(), name.to_owned()],
-        kind,
-        comment: None,
         columns,
         key,
         uniques,
@@ -107,9 +104,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         references: references(connection, name)?,
         checks: checks(connection, name)?,
         triggers: triggers(connection, name)?,
-        copies: Vec::new(),
-        denied: Vec::new(),
-        rows: None,
+        ..Table::new(StoreId::named(name), path, kind)
     })
 }
 

@@ -152,6 +152,26 @@ pub enum OnChange {
 }
 
 impl Table {
+    /// A table of which nothing but its place is known.
+    pub fn new(id: StoreId, path: Vec<String>, kind: Kind) -> Table {
+        Table {
+            id,
+            path,
+            kind,
+            comment: None,
+            columns: Vec::new(),
+            key: Vec::new(),
+            uniques: Vec::new(),
+            indexes: Vec::new(),
+            references: Vec::new(),
+            checks: Vec::new(),
+            triggers: Vec::new(),
+            copies: Vec::new(),
+            denied: Vec::new(),
+            rows: None,
+        }
+    }
+
     /// A column by name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)

@@ -143,23 +143,12 @@ mod tests {
 
     fn table(key: &[&str]) -> Table {
         Table {
-            id: StoreId::named("t"),
-            path: vec!["t".to_owned()],
-            kind: Kind::Table,
-            comment: None,
             columns: vec![
                 Column { nullable: false, ..Column::new("id", "", Type::Integer) },
                 Column::new("at", "", Type::Integer),
             ],
             key: key.iter().map(|&name| name.to_owned()).collect(),
-            uniques: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            triggers: Vec::new(),
-            copies: Vec::new(),
-            denied: Vec::new(),
-            rows: None,
+            ..Table::new(StoreId::named("t"), vec!["t".to_owned()], Kind::Table)
         }
     }
 

@@ -199,20 +199,9 @@ mod tests {
 
     fn table(name: &str, columns: &[&str]) -> Table {
         Table {
-            id: StoreId::named(name),
-            path: vec![name.to_owned()],
-            kind: Kind::Table,
-            comment: None,
             columns: columns.iter().map(|name| Column::new(*name, "", Type::Integer)).collect(),
             key: vec![columns[0].to_owned()],
-            uniques: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            triggers: Vec::new(),
-            copies: Vec::new(),
-            denied: Vec::new(),
-            rows: None,
+            ..Table::new(StoreId::named(name), vec![name.to_owned()], Kind::Table)
         }
     }
 
