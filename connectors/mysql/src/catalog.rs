@@ -180,8 +180,9 @@ impl Tables<'_> {
                 nullable,
                 // A default that is an expression is not a column that is one.
                 generated: extra.replace("DEFAULT_GENERATED", "").contains("GENERATED"),
-                default: default.is_some_and(|default| default != "NULL")
+                default: default.as_deref().is_some_and(|default| default != "NULL")
                     || extra.contains("AUTO_INCREMENT"),
+                expression: default,
                 length,
                 values,
                 comment,

@@ -121,7 +121,7 @@ struct ColumnRow {
     not_null: bool,
     generated: String,
     identity: String,
-    default: bool,
+    expression: Option<String>,
     dimensions: u32,
     comment: Option<String>,
     collation: Option<String>,
@@ -267,7 +267,8 @@ fn relation(
         columns.push(Column {
             nullable: !column.not_null,
             generated: !column.generated.is_empty(),
-            default: column.default || !column.identity.is_empty(),
+            default: column.expression.is_some() || !column.identity.is_empty(),
+            expression: column.expression,
             length: length(resolved.base, resolved.modifier),
             collation: column.collation,
             values: resolved.labels.clone(),

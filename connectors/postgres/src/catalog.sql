@@ -17,7 +17,10 @@ SELECT json_build_object(
         SELECT json_agg(json_build_object(
             'name', t.attname, 'type', t.atttypid::int8, 'modifier', t.atttypmod,
             'declared', format_type(t.atttypid, t.atttypmod), 'notNull', t.attnotnull,
-            'generated', t.attgenerated, 'identity', t.attidentity, 'default', t.atthasdef,
+            'generated', t.attgenerated, 'identity', t.attidentity,
+            'expression', CASE WHEN t.atthasdef THEN (
+                SELECT pg_get_expr(d.adbin, d.adrelid)
+                FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = t.attnum) END,
             'dimensions', t.attndims, 'comment', col_description(c.oid, t.attnum),
             'collation', (
                 SELECT CASE k.nspname WHEN 'pg_catalog' THEN l.collname

@@ -42,7 +42,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
     let mut key: Vec<(i64, String)> = Vec::new();
     let mut columns = Vec::new();
     let mut statement = connection.prepare(
-        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden
+        "SELECT name, type, \"notnull\", dflt_value, pk, hidden
          FROM pragma_table_xinfo(?1) ORDER BY cid",
     )?;
     let mut rows = statement.query([name])?;
@@ -61,11 +61,19 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         columns.push(Column {
             nullable: !row.get::<_, bool>(2)?,
             generated: hidden > 1,
-            default: row.get(3)?,
+            default: row.get::<_, Option<String>>(3)?.is_some(),
+            expression: row.get(3)?,
             length: length(&declared),
             collation: collation(connection, name, &column),
             ..Column::new(column, &declared, type_of(&declared))
         });
+    }
+    let text = text(connection, name)?;
+    // What they are computed by stands nowhere but in the table's text, in their order.
+    let computed = after("AS", &text);
+    let generated = columns.iter_mut().filter(|column| column.generated);
+    for (column, expression) in generated.zip(computed) {
+        column.expression = Some(expression);
     }
     key.sort();
     let key: Vec<String> = key.into_iter().map(|(_, name)| name).collect();
@@ -102,7 +110,7 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         uniques,
         indexes,
         references: references(connection, name)?,
-        checks: checks(connection, name)?,
+        checks: after("CHECK", &text),
         triggers: triggers(connection, name)?,
         ..Table::new(StoreId::named(name), path, kind)
     })
@@ -134,19 +142,18 @@ fn collation(connection: &Connection, table: &str, column: &str) -> Option<Strin
     (!name.eq_ignore_ascii_case("binary")).then(|| name.to_owned())
 }
 
-/// The expressions of a table's CHECK constraints, which stand nowhere but in its text.
-fn checks(connection: &Connection, table: &str) -> Result<Vec<String>> {
+/// The statement that made a table.
+fn text(connection: &Connection, table: &str) -> Result<String> {
     let text = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let sql: Option<String> = connection.query_row(text, [table], |row| row.get(0)).optional()?;
-    let sql = sql.unwrap_or_default();
-    Ok(checks_in(&sql))
+    Ok(sql.unwrap_or_default())
 }
 
-/// The expressions, in their parentheses, after each CHECK of a statement.
-fn checks_in(sql: &str) -> Vec<String> {
+/// The expressions, in their parentheses, that stand after each such word of a statement.
+fn after(keyword: &str, sql: &str) -> Vec<String> {
     let mut found = Vec::new();
     let (mut at, mut depth) = (0, 0);
-    // Whether the last word was CHECK, and where its expression began.
+    // Whether the last word was the one, and where its expression began.
     let (mut due, mut begun) = (false, None);
     while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
         // A quote that is doubled ends one text and begins another, which comes to the same.
@@ -161,7 +168,7 @@ fn checks_in(sql: &str) -> Vec<String> {
         let word: usize =
             rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum();
         if word > 0 {
-            due = rest.get(..word).is_some_and(|word| word.eq_ignore_ascii_case("check"));
+            due = rest.get(..word).is_some_and(|word| word.eq_ignore_ascii_case(keyword));
             at += word;
             continue;
         }
@@ -365,7 +372,30 @@ mod tests {
         let sql = "CREATE TABLE \"CHECK (\" (a INT CHECK (a IN (1, 2)), b TEXT check/* ( */(b <> ')'),
             -- CHECK (none)
             c TEXT DEFAULT 'CHECK (x)', CONSTRAINT d CHECK (a < 3 AND c <> 'it''s ('), check_e INT)";
-        assert_eq!(checks_in(sql), ["(a IN (1, 2))", "(b <> ')')", "(a < 3 AND c <> 'it''s (')"]);
+        let checks = ["(a IN (1, 2))", "(b <> ')')", "(a < 3 AND c <> 'it''s (')"];
+        assert_eq!(after("CHECK", sql), checks);
+    }
+
+    #[test]
+    fn a_generated_column_has_its_expression_whatever_stands_before_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE t(
+                     a INT DEFAULT (CAST('7' AS INT)), up INT GENERATED ALWAYS AS (a + 1) STORED,
+                     \"AS (\" TEXT, both INT as/* b */(up + CAST(a AS INT)) CHECK (both > 0))",
+            )
+            .unwrap();
+        let catalog = read(&connection, &[]).unwrap();
+        let columns = catalog.tables[0].columns.iter();
+        let found: Vec<_> = columns.map(|c| (c.generated, c.expression.as_deref())).collect();
+        let expected = [
+            (false, Some("CAST('7' AS INT)")),
+            (true, Some("(a + 1)")),
+            (false, None),
+            (true, Some("(up + CAST(a AS INT))")),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

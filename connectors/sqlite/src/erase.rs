@@ -57,7 +57,6 @@ impl Engine for Sqlite {
             // Millions of keys are on disk, not in memory.
             connection.pragma_update(None, "temp_store", 1)?;
             connection.pragma_update(Some("temp"), "cache_size", -4096)?;
-            // Their pages hold keys of persons: they are overwritten, whoever reads the disk.
             connection.create_scalar_function(
                 "manifold_fold",
                 1,
@@ -180,15 +179,20 @@ impl Engine for Sqlite {
     fn alike(&self, name: &str, table: &Table) -> Option<String> {
         let column = |column: &Column| {
             let collation = column.collation.as_ref().map(|name| format!(" COLLATE {name}"));
-            format!(
-                "{} {}{}{}",
+            let computed = match column.generated {
+                // Without what it is computed by no constraint over it can be tried.
+                true => format!(" AS {}", column.expression.as_ref()?),
+                false => String::new(),
+            };
+            Some(format!(
+                "{} {}{}{computed}{}",
                 SQLITE.name(&column.name),
                 affinity(&column.declared),
                 collation.unwrap_or_default(),
-                if column.nullable || column.generated { "" } else { " NOT NULL" }
-            )
+                if column.nullable { "" } else { " NOT NULL" }
+            ))
         };
-        let mut parts: Vec<String> = table.columns.iter().map(column).collect();
+        let mut parts: Vec<String> = table.columns.iter().map(column).collect::<Option<_>>()?;
         parts.extend(table.checks.iter().map(|check| format!("CHECK {check}")));
         Some(format!("CREATE TEMPORARY TABLE {name} ({})", parts.join(", ")))
     }

@@ -89,6 +89,9 @@ pub struct Column {
     pub generated: bool,
     /// Whether it has a default.
     pub default: bool,
+    /// The expression that gives it a value: where none is given, or always where it is generated;
+    /// as the database spells it, where it does.
+    pub expression: Option<String>,
     /// The most characters or bytes a value may have, where that is declared.
     pub length: Option<u64>,
     /// Its collation, where it is not the database's.
@@ -109,6 +112,7 @@ impl Column {
             nullable: true,
             generated: false,
             default: false,
+            expression: None,
             length: None,
             collation: None,
             values: Vec::new(),

@@ -230,10 +230,11 @@ impl<S: Databases> Erase for S {
         for (engine, intent) in &intents(self, request, &prepare)? {
             let mut prepared = plan::prepare(*engine, Mode::Look, intent).await?;
             if request.search_values {
-                let (values, complete) = prepared.work.values(&intent.subjects).await?;
-                verify.residue.extend(prepared.work.search(&values).await?);
-                if !complete {
-                    log::warn("there are too many values to look for all of them in texts");
+                let values = prepared.work.values(&intent.subjects).await?;
+                let searched = prepared.work.search(&values).await?;
+                verify.residue.extend(searched.found);
+                for gap in searched.gaps {
+                    log::warn(format_args!("not all texts were searched: {gap}"));
                     verify.unverifiable += 1;
                 }
             }

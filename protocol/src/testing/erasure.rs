@@ -73,6 +73,11 @@ pub trait Database: Sized {
     /// A new database with these statements in it, without a regard to references.
     fn new(sql: &str) -> Self;
 
+    /// The same as a new one, made of this one where that costs less.
+    fn anew(self, sql: &str) -> Self {
+        Self::new(sql)
+    }
+
     /// A new database with Chinook in it, from the folder with its files.
     fn chinook(folder: &Path) -> Self;
 
@@ -149,23 +154,43 @@ pub trait Database: Sized {
 
     /// The plan of a request.
     fn plan(&self, request: &Erasure) -> anyhow::Result<Plan> {
-        block(async { connect(self, Access::Read).await.eraser().unwrap().plan(request).await })
+        self.plan_by(&self.form(), request)
+    }
+
+    /// The same, with another form than its own.
+    fn plan_by(&self, form: &Value, request: &Erasure) -> anyhow::Result<Plan> {
+        block(async {
+            let silo = connect::<Self>(form, Access::Read).await?;
+            silo.eraser().unwrap().plan(request).await
+        })
     }
 
     /// Carries a request out.
     fn erase(&self, request: &Erasure) -> anyhow::Result<Vec<Outcome>> {
-        block(async { connect(self, Access::Write).await.eraser().unwrap().erase(request).await })
+        self.erase_by(&self.form(), request)
+    }
+
+    /// The same, with another form than its own.
+    fn erase_by(&self, form: &Value, request: &Erasure) -> anyhow::Result<Vec<Outcome>> {
+        block(async {
+            let silo = connect::<Self>(form, Access::Write).await?;
+            silo.eraser().unwrap().erase(request).await
+        })
     }
 
     /// Looks afresh.
     fn verify(&self, request: &Erasure) -> anyhow::Result<Verify> {
-        block(async { connect(self, Access::Read).await.eraser().unwrap().verify(request).await })
+        block(async {
+            let silo = connect::<Self>(&self.form(), Access::Read).await?;
+            silo.eraser().unwrap().verify(request).await
+        })
     }
 
     /// The stores that a query would show something of.
     fn reach(&self, request: &Erasure) -> Vec<String> {
         let found = block(async {
-            connect(self, Access::Read).await.eraser().unwrap().reach(request).await
+            let silo = connect::<Self>(&self.form(), Access::Read).await?;
+            silo.eraser().unwrap().reach(request).await
         });
         found.unwrap().into_iter().map(|id| id.name).collect()
     }
@@ -174,7 +199,7 @@ pub trait Database: Sized {
     fn relations(&self, store: &str) -> Vec<Relation> {
         let id = self.store(store);
         block(async {
-            let silo = connect(self, Access::Read).await;
+            let silo = connect::<Self>(&self.form(), Access::Read).await.unwrap();
             let stores = silo.stores().await.unwrap();
             let store = stores.iter().find(|store| store.id() == id).unwrap();
             store.schema().await.unwrap().relations
@@ -185,8 +210,8 @@ pub trait Database: Sized {
 /// The rows of each table.
 pub type Dump = BTreeMap<String, Vec<String>>;
 
-async fn connect<D: Database>(database: &D, access: Access) -> D::Silo {
-    D::Silo::connect(serde_json::from_value(database.form()).unwrap(), access).await.unwrap()
+async fn connect<D: Database>(form: &Value, access: Access) -> anyhow::Result<D::Silo> {
+    D::Silo::connect(serde_json::from_value(form.clone()).unwrap(), access).await
 }
 
 fn block<T>(future: impl Future<Output = T>) -> T {
@@ -246,10 +271,15 @@ macro_rules! erasure {
             kept_rows_keep_what_they_own_and_what_is_above_them_must_be_masked
             a_kept_column_keeps_its_row_and_the_rest_of_it_is_masked
             a_reference_that_cannot_be_null_can_be_set_to_a_constant
+            a_default_or_constant_that_would_go_itself_blocks_the_plan
+            a_shared_part_that_is_a_child_as_well_loses_its_reference
         }
         $crate::erasure! { @each $database: masked:
             a_masked_key_takes_the_references_to_it_along
             a_masked_key_that_cannot_be_followed_fails_the_plan_by_name
+            of_a_composite_key_only_the_masked_column_is_followed
+            a_row_that_is_masked_under_a_new_key_may_lose_a_reference_too
+            a_masked_key_that_its_own_row_refers_to_is_followed
             a_mask_that_a_check_refuses_fails_the_plan_before_any_write
         }
         $crate::erasure! { @each $database: requests:
@@ -261,6 +291,7 @@ macro_rules! erasure {
             without_follow_a_delete_that_would_go_on_into_another_store_is_refused
             without_follow_children_go_first_whatever_the_order_and_a_failure_is_alone
             values_that_no_relation_leads_to_are_found_in_texts_on_request
+            the_subjects_own_residue_is_told_from_rows_of_other_persons
             evidence_is_written_before_the_first_write_and_after_the_last_look
             a_row_that_comes_back_is_found
             what_looks_like_a_relation_is_suggested_where_its_values_are_there

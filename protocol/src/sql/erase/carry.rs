@@ -1,14 +1,13 @@
 //! Carrying a plan out: every database is written to, then all are committed one after the other, and
 //! each is looked at again.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 use serde_json::Value;
 
 use super::engine::{Commit, Engine, Mode, Residue, Session};
 use super::execute::execute;
 use super::plan::{self, Intent, Prepared};
+use super::residue::Values;
 use super::seal::Seal;
 use super::strategies::Key;
 use super::verify::{self, Done};
@@ -57,7 +56,7 @@ impl Settled {
 struct Written<'e, E: Engine> {
     prepared: Prepared<'e, E>,
     done: Done,
-    values: Option<(BTreeSet<String>, bool)>,
+    values: Option<Values>,
     identity: String,
 }
 
@@ -115,8 +114,8 @@ pub(super) async fn carry_out<E: Engine>(
                 }
             }
         };
-        if let (Settled::Done, Some((values, complete))) = (&fate, &one.values) {
-            search(*engine, intent, values, *complete, &mut outcomes).await;
+        if let (Settled::Done, Some(values)) = (&fate, &one.values) {
+            search(&mut one.prepared.work, intent, values, &mut outcomes).await;
         }
         let tables: Vec<&Table> = tables.iter().collect();
         let residue = match request.evidence.is_some() {
@@ -191,19 +190,23 @@ async fn open_steps<E: Engine>(engine: &E, intent: &Intent) -> Result<Vec<(Store
 
 /// Tells where values still stand in texts: each store with any is not done.
 async fn search<E: Engine>(
-    engine: &E,
+    before: &mut Work<'_, E>,
     intent: &Intent,
-    values: &BTreeSet<String>,
-    complete: bool,
+    values: &Values,
     outcomes: &mut Vec<Outcome>,
 ) {
-    let found = async {
-        let mut work = Work::begin(engine, Mode::Look, &intent.policy, &intent.subjects).await?;
-        work.search(values).await
+    let searched = async {
+        let mut now =
+            Work::begin(before.engine, Mode::Look, &intent.policy, &intent.subjects).await?;
+        if let Err(error) = now.adopt(before).await {
+            // It went with its connection: then all rows of persons are taken for others'.
+            log::debug(format_args!("whose rows are whose: {error:#}"));
+        }
+        now.search(values).await
     };
-    match found.await {
-        Ok(found) => {
-            for one in found {
+    match searched.await {
+        Ok(searched) => {
+            for one in searched.found {
                 let id = StoreId::new(one.schema_group, one.schema_name);
                 let place = match outcomes.iter().position(|outcome| outcome.store == id) {
                     Some(place) => place,
@@ -216,11 +219,12 @@ async fn search<E: Engine>(
                     "{} rows hold a value of the subject in `{}`{}",
                     one.rows,
                     one.column,
-                    if one.others { ", and may be another person's" } else { "" }
+                    if one.others { ", and are another person's" } else { "" }
                 ));
             }
-            if let (false, Some(first)) = (complete, outcomes.first_mut()) {
-                first.skipped.push("not all values were looked for in texts".to_owned());
+            if let Some(first) = outcomes.first_mut() {
+                let gaps = searched.gaps.into_iter();
+                first.skipped.extend(gaps.map(|gap| format!("not all texts were searched: {gap}")));
             }
         }
         Err(error) => {

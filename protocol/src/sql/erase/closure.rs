@@ -348,7 +348,7 @@ impl<E: Engine> Work<'_, E> {
     }
 
     /// The condition that a candidate refers to one of the parent's rows that are taken.
-    fn refers_to_taken(&self, edge: &Edge, waiting: &str) -> Result<String> {
+    pub(super) fn refers_to_taken(&self, edge: &Edge, waiting: &str) -> Result<String> {
         let (child, keys) = (self.path(edge.child), key_table(edge.parent));
         let on_child = self.on_key(edge.child, "c", waiting)?;
         Ok(match self.referenced_in_keys(edge, "s")? {
@@ -366,7 +366,7 @@ impl<E: Engine> Work<'_, E> {
     }
 
     /// The condition that a candidate refers to one of the parent's rows that are not taken.
-    fn refers_to_others(&self, edge: &Edge, waiting: &str) -> Result<String> {
+    pub(super) fn refers_to_others(&self, edge: &Edge, waiting: &str) -> Result<String> {
         let on_child = self.on_key(edge.child, "c", waiting)?;
         let not_taken = self.not_taken(edge.parent, "p")?;
         Ok(format!(

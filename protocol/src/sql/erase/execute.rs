@@ -65,7 +65,7 @@ pub(super) async fn execute<E: Engine>(
         };
         check(work, step.place, "deleted", deleted, step.rows)?;
     }
-    mask(work, decision, policy, key).await?;
+    // Before masks give them other keys.
     for step in decision.steps.iter().filter(|step| step.action == Action::Null) {
         let Some(keys) = &step.keys else { continue };
         if !work.lasts(step.place)? {
@@ -78,7 +78,7 @@ pub(super) async fn execute<E: Engine>(
             .await?;
         check(work, step.place, "kept", there, step.rows)?;
     }
-    Ok(())
+    mask(work, decision, policy, key).await
 }
 
 /// Masks rows, and changes references to masked keys with them.
@@ -141,15 +141,8 @@ async fn undo_references<E: Engine>(
         let mut sets = Vec::new();
         match constants {
             Some(texts) => {
-                for (name, text) in edge.columns.iter().zip(texts) {
-                    let column = work.table(edge.child).column(name).cloned();
-                    let value = column.and_then(|column| work.engine.convert(&column, &text));
-                    let value = value.ok_or_else(|| {
-                        Fault::config(format!(
-                            "the policy's constant for `{name}` of {} is no value of that column",
-                            work.store(edge.child)
-                        ))
-                    })?;
+                let values = work.constant_values(&edge, &texts)?;
+                for (name, value) in edge.columns.iter().zip(values) {
                     let parameter = statement.bind(work.engine.dialect(), value);
                     sets.push(format!("{} = {parameter}", work.name(name)));
                 }

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::closure::candidate_table;
+use super::closure::{candidate_table, shared_table};
 use super::decide::{Decision, Fates, Planned};
 use super::engine::Engine;
 use super::persons::personal_columns;
 use super::policy::{Policy, Rule, is_named};
 use super::relations::{Edge, nullable_columns};
 use super::work::{Fate, Phase, Stay, Work, key_table};
+use crate::fault::Fault;
 use crate::message::Action;
-use crate::sql::catalog::{OnChange, Right};
+use crate::sql::catalog::{Column, OnChange, Right};
 use crate::sql::statement::Statement;
+
+/// The name of the table of rows whose reference by a relation is undone.
+pub(super) fn nulled_table(edge: usize) -> String {
+    format!("manifold_n{edge}")
+}
 
 impl<E: Engine> Work<'_, E> {
     /// What happens to references of rows that stay to rows that go.
@@ -38,8 +44,9 @@ impl<E: Engine> Work<'_, E> {
                     self.store(edge.parent)
                 ));
             }
-            // What such a relation leads to was all taken.
-            let complete = follow && whole && self.is_certain(place, &edge);
+            // What such a relation leads to was all taken, but for parts that others refer to.
+            let shared = self.has_made(&shared_table(edge.child));
+            let complete = follow && whole && !shared && self.is_certain(place, &edge);
             if !goes || (edge.rule == Rule::Owns && complete) || !self.sees(place, edge.child) {
                 continue;
             }
@@ -105,6 +112,20 @@ impl<E: Engine> Work<'_, E> {
         }
         let constants = self.constants(policy, edge);
         let left_to_database = self.sets_default(edge);
+        let (set_to, stays) = match (&constants, left_to_database) {
+            (Some(constants), _) => ("the policy's constant", self.stays(edge, constants).await?),
+            (None, true) => ("its default", self.default_stays(edge).await?),
+            (None, false) => ("null", true),
+        };
+        if !stays {
+            decision.steps.push(blocked(format!(
+                "rows of {name} stay, and their reference would be set to {set_to}, which no row of \
+                 {parent} has that stays: mask {parent} instead, set another constant for the \
+                 columns with a strategy of {}, or set the relation's `rule`",
+                self.store(child)
+            )));
+            return Ok(());
+        }
         let columns: Vec<String> = match (&constants, left_to_database) {
             (Some(_), _) | (None, true) => edge.columns.clone(),
             (None, false) => {
@@ -121,7 +142,7 @@ impl<E: Engine> Work<'_, E> {
             )));
             return Ok(());
         }
-        let keys = format!("manifold_n{place}");
+        let keys = nulled_table(place);
         self.scratch(&keys, child, "").await?;
         let (k, key) = (self.temp_key(child, None)?, self.row_key(child, "c")?);
         let rows = self.staying_rows(edge, Stay::Free).await?;
@@ -149,6 +170,81 @@ impl<E: Engine> Work<'_, E> {
         edge.key.as_ref().is_some_and(|key| key.on_delete == OnChange::SetDefault)
     }
 
+    /// Whether a reference can be its default: a row that stays has it, or it is null and may be.
+    async fn default_stays(&mut self, edge: &Edge) -> Result<bool> {
+        let given = |column: &Column| {
+            let text = column.expression.clone()?;
+            let null = text.eq_ignore_ascii_case("null") || text.starts_with("NULL::");
+            (!null).then_some(text)
+        };
+        let mut defaults = Vec::new();
+        let mut null = false;
+        for name in &edge.columns {
+            let Some(column) = self.table(edge.child).column(name) else { continue };
+            match given(column) {
+                Some(text) => defaults.push(format!("({text})")),
+                None if column.nullable => null = true,
+                None => return Ok(false),
+            }
+        }
+        Ok(null || self.is_kept(edge, &defaults, Statement::plain("")).await?)
+    }
+
+    /// Whether a row that stays has these values, where the database wants one.
+    async fn stays(&mut self, edge: &Edge, constants: &[String]) -> Result<bool> {
+        let values = self.constant_values(edge, constants)?;
+        let mut statement = Statement::plain("");
+        let values = values.into_iter().map(|value| statement.bind(self.engine.dialect(), value));
+        let parameters: Vec<String> = values.collect();
+        Ok(edge.key.is_none() || self.is_kept(edge, &parameters, statement).await?)
+    }
+
+    /// The constants of a reference's columns, as values of theirs.
+    pub(super) fn constant_values(
+        &self,
+        edge: &Edge,
+        constants: &[String],
+    ) -> Result<Vec<E::Value>> {
+        let value = |(name, text): (&String, &String)| {
+            let column = self.table(edge.child).column(name);
+            let value = column.and_then(|column| self.engine.convert(column, text));
+            value.ok_or_else(|| {
+                Fault::config(format!(
+                    "the policy's constant for `{name}` of {} is no value of that column",
+                    self.store(edge.child)
+                ))
+                .into()
+            })
+        };
+        edge.columns.iter().zip(constants).map(value).collect()
+    }
+
+    /// Whether a row that a reference with such values refers to stays.
+    async fn is_kept(
+        &mut self,
+        edge: &Edge,
+        values: &[String],
+        mut statement: Statement<E::Value>,
+    ) -> Result<bool> {
+        let (child, parent) = (self.table(edge.child), self.table(edge.parent));
+        let pairs = edge.columns.iter().zip(&edge.references).zip(values);
+        let on = pairs.filter_map(|((name, reference), value)| {
+            let (c, p) = (child.column(name)?, parent.column(reference)?);
+            let sql = format!("p.{}", self.name(reference));
+            Some(self.engine.refers(p, &sql, c, value))
+        });
+        let on = on.collect::<Vec<_>>().join(" AND ");
+        let goes = Fate::Delete as i64;
+        statement.text = format!(
+            "SELECT count(*) FROM {} p WHERE {on} \
+             AND NOT EXISTS (SELECT 1 FROM {} t WHERE {} AND t.fate = {goes})",
+            self.path(edge.parent),
+            key_table(edge.parent),
+            self.on_key(edge.parent, "p", "t")?
+        );
+        Ok(self.number(&statement).await? > 0)
+    }
+
     /// The constants that the policy sets for all columns of a reference.
     pub(super) fn constants(&self, policy: &Policy, edge: &Edge) -> Option<Vec<String>> {
         let store = self.store(edge.child);
@@ -158,6 +254,7 @@ impl<E: Engine> Work<'_, E> {
             .iter()
             .map(|column| {
                 let constant = strategy.columns.get(column)?.get("constant")?;
+                let constant = (!constant.is_null()).then_some(constant)?;
                 Some(constant.as_str().map_or_else(|| constant.to_string(), str::to_owned))
             })
             .collect()

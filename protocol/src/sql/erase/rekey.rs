@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::decide::Planned;
-use super::engine::{Engine, Session};
+use super::engine::{Engine, KeyPart, Session};
 use super::policy::Policy;
 use super::relations::{Edge, nullable_columns};
 use super::strategies::masks;
@@ -33,6 +33,11 @@ enum Way {
     Null,
 }
 
+/// The name of the table of rows whose reference by a relation is null in between.
+fn aside_table(edge: usize) -> String {
+    format!("manifold_w{edge}")
+}
+
 /// A row whose key changes.
 pub(super) struct Change<V> {
     /// The row's own key, in order.
@@ -44,6 +49,16 @@ pub(super) struct Change<V> {
 }
 
 impl<V: Clone> Change<V> {
+    /// The row's own key as it will be.
+    pub(super) fn key_after(&self, parts: &[KeyPart]) -> Vec<V> {
+        let part = |(part, old): (&KeyPart, &V)| {
+            let mut sets = self.sets.iter();
+            let set = sets.find(|(column, _)| part.column.as_ref() == Some(&column.name));
+            set.map_or(old, |(_, value)| value).clone()
+        };
+        parts.iter().zip(&self.found).map(part).collect()
+    }
+
     /// What a referenced column will be.
     fn after(&self, name: &str) -> Option<V> {
         let changed = self.sets.iter().find(|(column, _)| column.name == name);
@@ -88,7 +103,7 @@ impl<E: Engine> Work<'_, E> {
         &mut self,
         policy: &Policy,
         place: usize,
-        column: &Column,
+        changed: &[&str],
         followers: &[usize],
     ) -> Result<Vec<Planned>> {
         let mut steps = Vec::new();
@@ -104,10 +119,11 @@ impl<E: Engine> Work<'_, E> {
             if rows == 0 {
                 continue;
             }
-            if let Some(why) = self.hindrance(policy, follower, &edge).await? {
+            if let Some(why) = self.hindrance(policy, changed, &edge).await? {
+                let column = edge.references.iter().find(|name| changed.contains(&name.as_str()));
                 return Err(Fault::config(format!(
                     "the strategy for `{}` of {} cannot hold: {} refers to it, and {why}",
-                    column.name,
+                    column.map_or("", String::as_str),
                     self.store(place),
                     edge.name(&self.catalog)
                 ))
@@ -128,19 +144,23 @@ impl<E: Engine> Work<'_, E> {
     async fn hindrance(
         &mut self,
         policy: &Policy,
-        follower: usize,
+        changed: &[&str],
         edge: &Edge,
     ) -> Result<Option<String>> {
         if self.way(edge).is_none() {
             return Ok(Some("the database lets neither of the two change first".to_owned()));
         }
+        // Of a composite reference, only what changes.
+        let pairs = edge.columns.iter().zip(&edge.references);
+        let columns: Vec<&str> = pairs
+            .filter(|(_, reference)| changed.contains(&reference.as_str()))
+            .map(|(name, _)| name.as_str())
+            .collect();
         let own = masks(policy, self.table(edge.child))?;
-        if own.iter().any(|(column, _)| edge.columns.contains(&column.name)) {
+        if own.iter().any(|(column, _)| columns.contains(&column.name.as_str())) {
             return Ok(Some("has a strategy of its own".to_owned()));
         }
-        let columns: Vec<&str> = edge.columns.iter().map(String::as_str).collect();
-        let further = self.followers(edge.child, &columns);
-        if let Some(&other) = further.iter().find(|&&other| other != follower) {
+        if let Some(&other) = self.followers(edge.child, &columns).first() {
             let other = self.graph.edges[other].name(&self.catalog);
             return Ok(Some(format!("is itself what {other} refers to")));
         }
@@ -190,6 +210,10 @@ impl<E: Engine> Work<'_, E> {
             self.session.run(&statement).await?;
         }
         for &edge in &nulled {
+            if self.graph.edges[edge].child == place {
+                // It may refer to itself.
+                self.rename(place, &aside_table(edge), change).await?;
+            }
             self.put_back(edge, change).await?;
         }
         let mut found = BTreeMap::new();
@@ -297,7 +321,7 @@ impl<E: Engine> Work<'_, E> {
     /// Nulls references to a row, and remembers whose they are.
     async fn set_aside(&mut self, place: usize, change: &Change<E::Value>) -> Result<()> {
         let edge = self.graph.edges[place].clone();
-        let aside = format!("manifold_w{place}");
+        let aside = aside_table(place);
         self.scratch(&aside, edge.child, "").await?;
         let (k, key) = (self.temp_key(edge.child, None)?, self.row_key(edge.child, "c")?);
         let old = |name: &str| change.old.get(name).cloned();
@@ -331,9 +355,10 @@ impl<E: Engine> Work<'_, E> {
         }
         let (bare, k) = (self.bare_key(edge.child)?, self.temp_key(edge.child, None)?);
         statement.text = format!(
-            "UPDATE {} SET {} WHERE ({bare}) IN (SELECT {k} FROM manifold_w{place})",
+            "UPDATE {} SET {} WHERE ({bare}) IN (SELECT {k} FROM {})",
             self.path(edge.child),
-            sets.join(", ")
+            sets.join(", "),
+            aside_table(place)
         );
         self.session.run(&statement).await?;
         Ok(())

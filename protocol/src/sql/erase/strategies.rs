@@ -15,6 +15,7 @@ use super::decide::{Decision, Fates, Planned};
 use super::engine::{Cell, Engine, Session};
 use super::persons::{Trait, holds};
 use super::policy::{Policy, is_named};
+use super::references::nulled_table;
 use super::rekey::Change;
 use super::work::{Work, key_table};
 use crate::fault::Fault;
@@ -186,6 +187,11 @@ pub(super) fn masks(policy: &Policy, table: &Table) -> Result<Vec<(Column, Mask)
     Ok(masks)
 }
 
+/// Whether no two rows have the same in a column.
+fn is_unique(table: &Table, column: &Column) -> bool {
+    table.enforced().any(|unique| *unique == [column.name.as_str()])
+}
+
 /// Why a mask cannot hold on a column, as far as the catalog tells.
 fn objection(
     table: &Table,
@@ -195,8 +201,7 @@ fn objection(
     key: Option<&Key>,
     convertible: bool,
 ) -> Option<String> {
-    let unique = table.key == [column.name.as_str()]
-        || table.uniques.iter().any(|unique| *unique == [column.name.as_str()]);
+    let unique = is_unique(table, column);
     let texts = matches!(column.of, Type::Text | Type::Any | Type::Other);
     let length = |needed: u64| {
         column
@@ -285,6 +290,12 @@ impl<E: Engine> Work<'_, E> {
                 _ => true,
             };
             let mut why = objection(&table, column, mask, fates.mask, key, convertible);
+            if let (None, Mask::Constant(text)) = (&why, mask)
+                && is_unique(&table, column)
+                && self.is_taken(place, column, text).await?
+            {
+                why = Some("it is unique, and another row has the constant".to_owned());
+            }
             if kept.contains(&column.name) {
                 why = Some("a rule of retention keeps it".to_owned());
             }
@@ -306,25 +317,17 @@ impl<E: Engine> Work<'_, E> {
                 .into());
             }
         }
-        let followers = self.masked_followers(place, &masks);
+        let changed = changed(&masks);
+        let followers = self.followers(place, &changed);
         let open = match followers.is_empty() {
             true => self.unmasked(place, &masks).await?,
             false => self.set_masked_aside(place, &masks).await?,
         };
-        let followed = match masks.iter().find(|(column, mask)| {
-            *mask != Mask::Keep && !self.followers(place, &[&column.name]).is_empty()
-        }) {
-            Some((column, _)) => self.follow_steps(policy, place, column, &followers).await?,
-            None => Vec::new(),
-        };
+        let followed = self.follow_steps(policy, place, &changed, &followers).await?;
         if open > 0 {
             self.try_masks(policy, place, open, key, decision).await?;
         }
-        let changed: Vec<String> = masks
-            .iter()
-            .filter(|(_, mask)| *mask != Mask::Keep)
-            .map(|(column, _)| column.name.clone())
-            .collect();
+        let changed: Vec<String> = changed.into_iter().map(str::to_owned).collect();
         let mut steps = Vec::new();
         if open > 0 {
             steps.push(Planned { columns: changed, ..Planned::of(place, Action::Mask, open) });
@@ -357,11 +360,19 @@ impl<E: Engine> Work<'_, E> {
         Ok(steps)
     }
 
-    /// The relations whose references change with the masks of a store.
-    fn masked_followers(&self, place: usize, masks: &[(Column, Mask)]) -> Vec<usize> {
-        let changed = masks.iter().filter(|(_, mask)| *mask != Mask::Keep);
-        let changed: Vec<&str> = changed.map(|(column, _)| column.name.as_str()).collect();
-        self.followers(place, &changed)
+    /// Whether a row that is not the subject's has a value.
+    async fn is_taken(&mut self, place: usize, column: &Column, text: &str) -> Result<bool> {
+        let Some(value) = self.engine.convert(column, text) else { return Ok(false) };
+        let mut statement = Statement::plain("");
+        let parameter = statement.bind(self.engine.dialect(), value);
+        let name = format!("c.{}", self.name(&column.name));
+        statement.text = format!(
+            "SELECT count(*) FROM {} c WHERE {}{}",
+            self.path(place),
+            self.engine.refers(column, &name, column, &parameter),
+            self.not_taken(place, "c")?
+        );
+        Ok(self.number(&statement).await? > 0)
     }
 
     /// `SELECT …`: the keys of a store's rows of a fate, and their values in some columns, from the
@@ -455,7 +466,7 @@ impl<E: Engine> Work<'_, E> {
         followed: &mut BTreeMap<usize, u64>,
     ) -> Result<u64> {
         let masks = masks(policy, self.table(place))?;
-        let followers = self.masked_followers(place, &masks);
+        let followers = self.followers(place, &changed(&masks));
         let path = self.path(place);
         let mut changed = 0;
         while let Some(page) = self.new_values(place, &path, &masks, &followers, key).await? {
@@ -525,31 +536,35 @@ impl<E: Engine> Work<'_, E> {
         Ok((!page.is_empty()).then_some(page))
     }
 
-    /// Gives a row of the key table its new key, and returns it.
+    /// Gives a row its new key in the tables that have it, and returns it.
     async fn move_key(&mut self, place: usize, change: &Change<E::Value>) -> Result<Vec<E::Value>> {
-        let parts = self.key_parts(place)?;
-        let mut found = change.found.clone();
+        let nulled = self.graph.from[place].iter().map(|edge| nulled_table(*edge));
+        let nulled = nulled.filter(|table| self.has_made(table));
+        let tables: Vec<String> = nulled.chain([key_table(place)]).collect();
+        for table in tables {
+            self.rename(place, &table, change).await?;
+        }
+        Ok(change.key_after(&self.key_parts(place)?))
+    }
+
+    /// Gives a row its new key in a temporary table.
+    pub(super) async fn rename(
+        &mut self,
+        place: usize,
+        table: &str,
+        change: &Change<E::Value>,
+    ) -> Result<()> {
+        let after = change.key_after(&self.key_parts(place)?);
         let mut statement = Statement::plain("");
-        let mut sets = Vec::new();
-        for (i, part) in parts.iter().enumerate() {
-            let new =
-                change.sets.iter().find(|(column, _)| part.column.as_ref() == Some(&column.name));
-            if let Some((_, value)) = new {
-                let parameter = statement.bind(self.engine.dialect(), value.clone());
-                sets.push(format!("k{} = {parameter}", i + 1));
-                found[i] = value.clone();
-            }
-        }
-        if sets.is_empty() {
-            return Ok(found);
-        }
-        let on = (1..).zip(&change.found).map(|(i, value)| {
-            format!("k{i} = {}", statement.bind(self.engine.dialect(), value.clone()))
-        });
-        let on = on.collect::<Vec<_>>().join(" AND ");
-        statement.text = format!("UPDATE {} SET {} WHERE {on}", key_table(place), sets.join(", "));
+        let mut pairs = |values: &[E::Value]| -> Vec<String> {
+            let values = (1..).zip(values);
+            let dialect = self.engine.dialect();
+            values.map(|(i, v)| format!("k{i} = {}", statement.bind(dialect, v.clone()))).collect()
+        };
+        let (sets, on) = (pairs(&after).join(", "), pairs(&change.found).join(" AND "));
+        statement.text = format!("UPDATE {table} SET {sets} WHERE {on}");
         self.session.run(&statement).await?;
-        Ok(found)
+        Ok(())
     }
 
     /// How many masked rows of a store hold something else by now, seen by `other`.
@@ -577,6 +592,12 @@ impl<E: Engine> Work<'_, E> {
         self.session.rows(&statement, &mut each).await?;
         Ok(open)
     }
+}
+
+/// The columns that masks change.
+fn changed(masks: &[(Column, Mask)]) -> Vec<&str> {
+    let changed = masks.iter().filter(|(_, mask)| *mask != Mask::Keep);
+    changed.map(|(column, _)| column.name.as_str()).collect()
 }
 
 /// Whether all values are what their masks leave.

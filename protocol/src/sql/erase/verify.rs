@@ -8,7 +8,7 @@ use super::engine::{Cell, Engine, Mode, Session};
 use super::plan::{Intent, SetDigest};
 use super::seal::Seal;
 use super::strategies::MASKED;
-use super::work::{Work, key_table};
+use super::work::{Fate, Phase, Work, into_columns, key_table};
 use crate::message::Action;
 use crate::sql::statement::Statement;
 
@@ -110,6 +110,35 @@ impl<E: Engine> Work<'_, E> {
         };
         self.session.rows(&statement, &mut each).await?;
         Ok(page)
+    }
+
+    /// Takes over which rows are the subject's and stay from the transaction that was committed.
+    pub(super) async fn adopt(&mut self, before: &mut Work<'_, E>) -> Result<()> {
+        for place in before.reached() {
+            let mut last: Option<Vec<E::Value>> = None;
+            while before.lasts(place)? {
+                let page =
+                    before.page(place, &key_table(place), "fate > 0", last.as_deref()).await?;
+                let Some((end, _)) = page.last() else { break };
+                last = Some(end.clone());
+                self.ensure_keys(place).await?;
+                let columns = into_columns(&self.key_parts(place)?);
+                for batch in page.chunks(BATCH) {
+                    let mut statement = Statement::plain("");
+                    let row = |(values, _): &(Vec<E::Value>, Option<i64>)| {
+                        let key = values.iter().cloned();
+                        let key = key.map(|value| statement.bind(self.engine.dialect(), value));
+                        let key = key.collect::<Vec<_>>().join(", ");
+                        format!("({key}, 0, {}, {}, -1)", Phase::Owned as i64, Fate::Keep as i64)
+                    };
+                    let rows = batch.iter().map(row).collect::<Vec<_>>().join(", ");
+                    let (keys, rows) = (key_table(place), format!("VALUES {rows}"));
+                    statement.text = self.engine.insert_new(&keys, &columns, &rows);
+                    self.session.run(&statement).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The condition that a row's key is among `found`.

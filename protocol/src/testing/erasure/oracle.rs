@@ -51,6 +51,8 @@ pub(super) struct Table {
     pub(super) listed: bool,
     /// A strategy masks its rows.
     pub(super) masked: bool,
+    /// It gives them new ids.
+    pub(super) rekeyed: bool,
     /// Rows from this day on are kept.
     pub(super) kept_since: Option<i64>,
     /// By id: the references, and the day.
@@ -63,6 +65,8 @@ pub(super) struct Row {
     pub(super) references: Vec<Option<i64>>,
     pub(super) day: i64,
     pub(super) note: bool,
+    /// Whether it has its id no more.
+    pub(super) renamed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -73,7 +77,7 @@ pub(super) struct World {
     pub(super) relations: Vec<Relation>,
 }
 
-type At = (usize, i64);
+pub(super) type At = (usize, i64);
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
 pub(super) struct Verdict {
@@ -96,7 +100,7 @@ impl World {
         (0..self.tables.len()).flat_map(rows).collect()
     }
 
-    fn target(&self, relation: usize, at: At) -> Option<At> {
+    pub(super) fn target(&self, relation: usize, at: At) -> Option<At> {
         let r = &self.relations[relation];
         if r.child != at.0 {
             return None;
@@ -320,8 +324,12 @@ impl World {
                 if !verdict.delete.contains(&to) {
                     continue;
                 }
-                let by_database = r.on_delete == OnDelete::SetDefault;
-                if verdict.keep.contains(&at) || ((!r.nullable || r.in_key) && !by_database) {
+                let cannot = match (r.on_delete, r.default) {
+                    // It would be set to what goes itself.
+                    (OnDelete::SetDefault, Some(id)) => verdict.delete.contains(&(r.parent, id)),
+                    _ => !r.nullable || r.in_key,
+                };
+                if verdict.keep.contains(&at) || cannot {
                     verdict.blocked.insert((place, at));
                 } else {
                     verdict.null.insert((place, at));

@@ -131,6 +131,56 @@ pub fn values_that_no_relation_leads_to_are_found_in_texts_on_request<D: Databas
     assert_eq!((verify.residue.len(), verify.residue[0].rows), (1, 1));
 }
 
+pub fn the_subjects_own_residue_is_told_from_rows_of_other_persons<D: Database>() {
+    let database = D::new(
+        "
+CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT, email TEXT, remark TEXT);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, note TEXT);
+ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES customer (id);
+CREATE TABLE memo (id INTEGER PRIMARY KEY, body TEXT);
+INSERT INTO customer VALUES (1, 'Ada', 'ada@x.org', 'write to ADA@x.org'), (2, 'Grace', 'g', 'knows ada@x.org'), (3, 'Eve', 'e', '');
+INSERT INTO orders VALUES (1, 1, 'for ada@x.org'), (2, 2, 'gift for ada@x.org'), (3, 3, 'ada@x.org'), (4, NULL, 'ada@x.org');
+INSERT INTO memo VALUES (1, 'ada@x.org called');
+",
+    );
+    let columns = json!({"name": null, "email": null, "remark": "keep"});
+    let policy = json!({"strategies": [{"schema_name": "customer", "columns": columns}]});
+    let request = Erasure {
+        search_values: true,
+        ..database.follow("customer", "email", "ada@x.org", &policy)
+    };
+    let outcomes = database.erase(&request).unwrap();
+    let told = |store: &str| {
+        let outcome = outcomes.iter().find(|outcome| outcome.store.name == store).unwrap();
+        outcome.skipped.join("; ")
+    };
+    let (own, others) = ("1 rows hold a value of the subject in", "and are another person's");
+    // Her own row, which was masked, and Grace's.
+    assert_eq!(told("customer"), format!("{own} `remark`; {own} `remark`, {others}"));
+    let two = own.replace('1', "2");
+    assert_eq!(told("orders"), format!("{own} `note`; {two} `note`, {others}"));
+    assert_eq!(told("memo"), format!("{own} `body`"));
+    let residue = |request: &Erasure| {
+        let found = database.verify(request).unwrap().residue.into_iter();
+        found.map(|one| (one.column, one.rows, one.others)).collect::<Vec<_>>()
+    };
+    let mut by_both = request.clone();
+    let by_id = database.follow("customer", "id", "1", &policy).subjects.remove(0);
+    by_both.subjects[0].1.identifiers.extend(by_id.1.identifiers);
+    let found = |column: &str, rows: u64, others: bool| (column.to_owned(), rows, others);
+    let mut expected = [
+        found("remark", 1, false),
+        found("remark", 1, true),
+        found("body", 1, false),
+        found("note", 1, false),
+        found("note", 2, true),
+    ];
+    assert_eq!(residue(&by_both), expected);
+    // Who is found no more is nobody that the database knows.
+    expected[0] = found("remark", 2, true);
+    assert_eq!(residue(&request), [&expected[..1], &expected[2..]].concat());
+}
+
 pub fn evidence_is_written_before_the_first_write_and_after_the_last_look<D: Database>() {
     let database = D::new(SHOP);
     let folder = tempfile::tempdir().unwrap();

@@ -462,6 +462,7 @@ pub fn a_strategy_that_cannot_hold_fails_the_plan_by_name<D: Database>() {
     for (mask, why) in [
         (json!({"email": null}), "may not be null"),
         (json!({"email": "hash"}), "room for 40"),
+        (json!({"email": {"constant": "ada@y.org"}}), "another row has the constant"),
         (json!({"age": "surrogate"}), "no surrogate"),
         (json!({"age": {"constant": "old"}}), "no value"),
         (json!({"up": {"constant": 1}}), "computes"),
@@ -570,5 +571,83 @@ INSERT INTO machine VALUES (1, 1), (2, 0);
         &json!({"relations": refers, "strategies": constant}),
         &["delete employee 1", "null machine(employee) 1"],
         &["employee - 1|Ada|ada@x.org", "machine - 1|1", "machine + 1|0"],
+    );
+}
+
+pub fn a_default_or_constant_that_would_go_itself_blocks_the_plan<D: Database>() {
+    let sql = |default: &str, action: &str| {
+        format!(
+            "
+CREATE TABLE employee (id INTEGER PRIMARY KEY, name TEXT, email TEXT);
+CREATE TABLE machine (id INTEGER PRIMARY KEY, employee INTEGER NOT NULL{default});
+ALTER TABLE machine ADD FOREIGN KEY (employee) REFERENCES employee (id){action};
+INSERT INTO employee VALUES (1, 'Ada', 'ada@x.org'), (2, 'Grace', 'grace@x.org');
+INSERT INTO machine VALUES (1, 1), (2, 2);
+"
+        )
+    };
+    let blocked = ["blocked machine(employee) 1", "delete employee 1"];
+    let ada = ["employee", "id", "1"];
+    if D::can().set_default {
+        let action = " ON DELETE SET DEFAULT";
+        // Ada herself, nobody, and what a column that is never null cannot be.
+        for default in [" DEFAULT 1", " DEFAULT 7", ""] {
+            stops::<D>(&sql(default, action), ada, &json!({}), &blocked);
+        }
+        done::<D>(
+            &sql(" DEFAULT (1 + 1)", action),
+            ada,
+            &json!({}),
+            &["delete employee 1", "null machine(employee) 1"],
+            &["employee - 1|Ada|ada@x.org", "machine - 1|1", "machine + 1|2"],
+        );
+    }
+    let refers = json!([{"schema_name": "machine", "columns": ["employee"], "rule": "refers",
+                         "references": {"schema_name": "employee", "columns": ["id"]}}]);
+    for constant in [1, 7] {
+        let strategies = json!([{"schema_name": "machine", "action": "delete",
+                                 "columns": {"employee": {"constant": constant}}}]);
+        let policy = json!({"relations": refers, "strategies": strategies});
+        stops::<D>(&sql("", ""), ada, &policy, &blocked);
+    }
+}
+
+pub fn a_shared_part_that_is_a_child_as_well_loses_its_reference<D: Database>() {
+    // Ada's address has a box, and the box another address, which is Grace's home.
+    let sql = "
+CREATE TABLE address (id INTEGER PRIMARY KEY, street TEXT, box INTEGER);
+CREATE TABLE box (id INTEGER PRIMARY KEY, address INTEGER NOT NULL);
+CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, email TEXT, home INTEGER);
+ALTER TABLE address ADD FOREIGN KEY (box) REFERENCES box (id);
+ALTER TABLE box ADD FOREIGN KEY (address) REFERENCES address (id);
+ALTER TABLE person ADD FOREIGN KEY (home) REFERENCES address (id);
+INSERT INTO address VALUES (1, 'Home Lane', NULL), (2, 'Elsewhere', 1);
+INSERT INTO box VALUES (1, 1);
+INSERT INTO person VALUES (1, 'Ada', 'ada@x.org', 1), (2, 'Grace', 'grace@x.org', 2);
+";
+    let relation = |child: &str, column: &str, parent: &str, rule: &str| {
+        json!({"schema_name": child, "columns": [column], "rule": rule,
+               "references": {"schema_name": parent, "columns": ["id"]}})
+    };
+    let relations =
+        [relation("person", "home", "address", "part"), relation("address", "box", "box", "owns")];
+    done::<D>(
+        sql,
+        ["person", "id", "1"],
+        &json!({ "relations": relations }),
+        &[
+            "delete address 1",
+            "delete box 1",
+            "delete person 1",
+            "keep address 1",
+            "null address(box) 1",
+        ],
+        &[
+            "address - 1|Home Lane|-",
+            "address - 2|Elsewhere|1",
+            "address + 2|Elsewhere|-",
+            "box - 1|1",
+            "person - 1|Ada|ada@x.org|1",
+        ],
     );
 }
