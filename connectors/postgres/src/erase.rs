@@ -297,20 +297,28 @@ impl Engine for Erased {
             ("replicas", "SELECT count(*)::text || ' connected' FROM pg_stat_replication"),
             (
                 "dead rows",
-                "SELECT coalesce(sum(n_dead_tup), 0)::text || ' until VACUUM' \
-                 FROM pg_stat_all_tables WHERE format('%I.%I', schemaname, relname) = ANY ($1)",
+                // The server counts them some time after the commit.
+                "SELECT coalesce(sum(n_dead_tup), 0)::text || ' or more until VACUUM' \
+                 FROM pg_stat_all_tables WHERE relid IN (SELECT id FROM written)",
             ),
             (
                 "values in statistics",
-                "SELECT count(*)::text || ' columns, until ANALYZE' FROM pg_stats \
-                 WHERE format('%I.%I', schemaname, tablename) = ANY ($1) \
-                 AND (most_common_vals IS NOT NULL OR histogram_bounds IS NOT NULL)",
+                "SELECT count(*)::text || ' columns, until ANALYZE' FROM pg_stats s \
+                 JOIN pg_namespace n ON n.nspname = s.schemaname \
+                 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename \
+                 WHERE c.oid IN (SELECT id FROM written) \
+                 AND (s.most_common_vals IS NOT NULL OR s.histogram_bounds IS NOT NULL)",
             ),
             ("materialized views", "SELECT count(*)::text || ' in the database' FROM pg_matviews"),
         ] {
-            let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-                if text.contains("$1") { &[&names] } else { &[] };
-            let value = match session.client.query_one(text, parameters).await {
+            // The tables that were written to, with their partitions.
+            let text = format!(
+                "WITH written AS (\
+                 SELECT to_regclass(n)::oid AS id FROM unnest($1::text[]) n UNION \
+                 SELECT t.relid::oid FROM unnest($1::text[]) n, pg_partition_tree(to_regclass(n)) t\
+                 ) {text}"
+            );
+            let value = match session.client.query_one(&text, &[&names]).await {
                 Ok(row) => row.try_get(0)?,
                 Err(error) => {
                     log::debug(format_args!("{what}: {error}"));
