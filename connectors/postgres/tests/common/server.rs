@@ -1,6 +1,9 @@
 //! A database of its own for each test, on the server that `MANIFOLD_TEST_POSTGRES` names.
 
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error, NoTls};
 
@@ -25,33 +28,14 @@ impl Server {
 
     /// The first column of the statements' rows.
     pub(crate) fn query(&self, database: &str, statements: &str) -> Vec<Option<String>> {
-        let rows = self.rows(database, statements).into_iter();
-        rows.filter_map(|row| row.into_iter().next()).collect()
-    }
-
-    /// The statements' rows.
-    pub(crate) fn rows(&self, database: &str, statements: &str) -> Vec<Vec<Option<String>>> {
-        // A thread of its own, because a test may be within a runtime.
-        std::thread::scope(|scope| scope.spawn(|| self.ask(database, statements)).join().unwrap())
-    }
-
-    fn ask(&self, database: &str, statements: &str) -> Vec<Vec<Option<String>>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        let asked = async {
             let (client, driver) = self.connect(database).await;
-            let messages = client.simple_query(statements).await.unwrap_or_else(|error| {
-                panic!("{}", error.as_db_error().map_or(error.to_string(), ToString::to_string))
-            });
+            let rows = ask(&client, statements).await;
             drop(client);
             driver.await.unwrap().unwrap();
-            let rows = messages.iter().filter_map(|message| match message {
-                tokio_postgres::SimpleQueryMessage::Row(row) => {
-                    Some((0..row.len()).map(|place| row.get(place).map(str::to_owned)).collect())
-                }
-                _ => None,
-            });
-            rows.collect()
-        })
+            firsts(rows)
+        };
+        apart(|| runtime().block_on(asked))
     }
 
     async fn connect(&self, database: &str) -> (Client, Driver) {
@@ -90,31 +74,74 @@ impl Server {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}_{}_{number}", std::process::id());
         self.run("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"));
-        self.run(&name, statements);
-        Database { server: Server { config: self.config.clone() }, name }
+        let server = Server { config: self.config.clone() };
+        let database = Database { server, name, open: OnceLock::new() };
+        database.run(statements);
+        database
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Works on a thread of its own, because a test may be within a runtime.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+/// The statements' rows.
+async fn ask(client: &Client, statements: &str) -> Vec<Vec<Option<String>>> {
+    let messages = client.simple_query(statements).await.unwrap_or_else(|error| {
+        panic!("{}", error.as_db_error().map_or(error.to_string(), ToString::to_string))
+    });
+    let rows = messages.iter().filter_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|place| row.get(place).map(str::to_owned)).collect())
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+fn firsts(rows: Vec<Vec<Option<String>>>) -> Vec<Option<String>> {
+    rows.into_iter().filter_map(|row| row.into_iter().next()).collect()
 }
 
 /// A database that is dropped with this.
 pub(crate) struct Database {
     pub(crate) server: Server,
     pub(crate) name: String,
+    /// What the test itself asks on: a new connection would cost more than what it asks.
+    open: OnceLock<(Runtime, Client)>,
 }
 
 impl Database {
     /// Runs statements.
     pub(crate) fn run(&self, statements: &str) {
-        self.server.run(&self.name, statements);
+        self.rows(statements);
     }
 
-    /// The first column of the last statement's rows.
+    /// The first column of the statements' rows.
     pub(crate) fn query(&self, statements: &str) -> Vec<Option<String>> {
-        self.server.query(&self.name, statements)
+        firsts(self.rows(statements))
     }
 
     /// The statements' rows.
     pub(crate) fn rows(&self, statements: &str) -> Vec<Vec<Option<String>>> {
-        self.server.rows(&self.name, statements)
+        apart(|| {
+            let (runtime, client) = self.open.get_or_init(|| {
+                let runtime = runtime();
+                let client = runtime.block_on(self.connect());
+                (runtime, client)
+            });
+            runtime.block_on(async {
+                let rows = ask(client, statements).await;
+                // As a new connection would be.
+                client.simple_query("DISCARD ALL").await.unwrap();
+                rows
+            })
+        })
     }
 
     /// A connection that stays open.
@@ -144,6 +171,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        let open = self.open.take();
+        apart(|| drop(open));
         self.server.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }

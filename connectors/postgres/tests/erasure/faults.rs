@@ -1,8 +1,11 @@
 //! Connections and processes that end at any moment, and others who write meanwhile.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use protocol::silo::Erasure;
 use protocol::testing::erasure::stories::{SHOP, ada};
@@ -45,19 +48,49 @@ fn uncut(database: &Database, folder: &Path) -> (Dump, usize) {
     (database.dump(), proxy.passed())
 }
 
+/// Tries each of some pieces on the shop, several at a time, for most of it is waiting. A try says how
+/// it ended, by a word; returned is how many ended so. The shop is made anew where it says so.
+pub(crate) fn at_each(
+    pieces: impl Iterator<Item = usize> + Send,
+    attempt: impl Fn(&Database, usize) -> Ended + Sync,
+) -> BTreeMap<&'static str, usize> {
+    const AT_A_TIME: usize = 6;
+    let (pieces, counts) = (Mutex::new(pieces), Mutex::new(BTreeMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                let mut database = Database::new(SHOP);
+                loop {
+                    let Some(piece) = pieces.lock().unwrap().next() else { break };
+                    let Ended { how, changed } = attempt(&database, piece);
+                    *counts.lock().unwrap().entry(how).or_default() += 1;
+                    if changed {
+                        database = database.anew(SHOP);
+                    }
+                }
+            });
+        }
+    });
+    counts.into_inner().unwrap()
+}
+
+/// How a try ended, and whether it changed the database.
+pub(crate) struct Ended {
+    pub(crate) how: &'static str,
+    pub(crate) changed: bool,
+}
+
 #[test]
 fn a_connection_cut_at_any_statement_leaves_all_or_nothing_and_evidence_that_fits() {
     let Some(pristine) = database() else { return };
     let before = pristine.dump();
     let folder = tempfile::tempdir().unwrap();
     let (whole, pieces) = uncut(&pristine, folder.path());
-    let (mut nothing, mut everything) = (0, 0);
-    let mut database = Database::new(SHOP);
-    for piece in 0..pieces {
+    let ended = at_each(0..pieces, |database, piece| {
         let path = folder.path().join(piece.to_string());
-        let proxy = Proxy::new(port(&database), Some(Cut::Pieces(piece)), false, || {});
-        let request = Erasure { evidence: Some(path.clone()), ..ada(&database) };
-        let done = database.erase_by(&through(&database, &proxy), &request);
+        let proxy = Proxy::new(port(database), Some(Cut::Pieces(piece)), false, || {});
+        let request = Erasure { evidence: Some(path.clone()), ..ada(database) };
+        let done = database.erase_by(&through(database, &proxy), &request);
         let (after, said) = (database.dump(), kinds(&path));
         let all = after == whole;
         assert!(all || after == before, "cut before piece {piece}, a part was done");
@@ -69,15 +102,9 @@ fn a_connection_cut_at_any_statement_leaves_all_or_nothing_and_evidence_that_fit
             ["begun", "done"] => assert!(all && done.is_ok(), "piece {piece}"),
             other => panic!("piece {piece}: {other:?}"),
         }
-        match all {
-            true => {
-                everything += 1;
-                database = Database::new(SHOP);
-            }
-            false => nothing += 1,
-        }
-    }
-    assert!(nothing > 40 && everything > 3, "{nothing} {everything}");
+        Ended { how: if all { "all" } else { "nothing" }, changed: all }
+    });
+    assert!(ended["nothing"] > 40 && ended["all"] > 3, "{ended:?}");
 }
 
 #[test]
@@ -86,55 +113,54 @@ fn a_process_killed_at_any_statement_leaves_all_or_nothing() {
     let before = pristine.dump();
     let folder = tempfile::tempdir().unwrap();
     let (whole, pieces) = uncut(&pristine, folder.path());
-    let mut database = Database::new(SHOP);
-    let (mut nothing, mut undetermined, mut ended) = (0, 0, 0);
-    for piece in 0..pieces + 2 {
+    let ended = at_each(0..pieces + 2, |database, piece| {
         let path = folder.path().join(piece.to_string());
         let child: Arc<Mutex<Option<Child>>> = Arc::default();
         let victim = Arc::clone(&child);
         let kill = move || {
             // It may be quicker than the one who started it.
             while victim.lock().unwrap().is_none() {
-                std::thread::yield_now();
+                thread::yield_now();
             }
             victim.lock().unwrap().as_mut().unwrap().kill().unwrap();
         };
-        let proxy = Proxy::new(port(&database), Some(Cut::Pieces(piece)), false, kill);
+        let proxy = Proxy::new(port(database), Some(Cut::Pieces(piece)), false, kill);
         let identifier = json!({"schema_name": "customer", "schema_group": database.0.group(),
                                 "identifier": "email", "identifier_query": "ada@x.org"});
         let query = json!({"identifiers": [identifier], "follow": true}).to_string();
         let words = ["delete", "--evidence", path.to_str().unwrap()];
-        let (started, _files) = start(&through(&database, &proxy), &words, &[("-q", &query)]);
+        let (started, _files) = start(&through(database, &proxy), &words, &[("-q", &query)]);
         *child.lock().unwrap() = Some(started);
         loop {
             // Not with the lock held: the one who kills needs it.
             if child.lock().unwrap().as_mut().unwrap().try_wait().unwrap().is_some() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
-        let (after, said) = (settled(&database), kinds(&path));
+        let (after, said) = (settled(database), kinds(&path));
         let all = after == whole;
         assert!(all || after == before, "killed before piece {piece}, a part was done");
-        match said.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            [] => assert!(!all, "piece {piece}: nothing is written before evidence is"),
-            ["begun"] => undetermined += 1,
+        let how = match said.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] => {
+                assert!(!all, "piece {piece}: nothing is written before evidence is");
+                "before"
+            }
+            ["begun"] => "undetermined",
             ["begun", "done"] => {
                 assert!(all, "piece {piece}");
-                ended += 1;
+                "done"
             }
             other => panic!("piece {piece}: {other:?}"),
-        }
+        };
         if all {
             // The next run finds nothing to do.
-            let again = deleted(&database.erase(&ada(&database)).unwrap());
+            let again = deleted(&database.erase(&ada(database)).unwrap());
             assert!(again.values().all(|rows| *rows == 0));
-            database = Database::new(SHOP);
-        } else {
-            nothing += 1;
         }
-    }
-    assert!(nothing > 40 && undetermined > 3 && ended > 0, "{nothing} {undetermined} {ended}");
+        Ended { how, changed: all }
+    });
+    assert!(ended["before"] > 20 && ended["undetermined"] > 20 && ended["done"] > 0, "{ended:?}");
 }
 
 /// The rows, once the server has noticed that a client is gone.
@@ -142,7 +168,7 @@ fn settled(database: &Database) -> Dump {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     while database.count(others) > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
     database.dump()
 }
@@ -201,9 +227,7 @@ fn a_child_that_is_added_at_any_statement_is_erased_too_or_refused() {
     let Some(pristine) = database() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (_, pieces) = uncut(&pristine, folder.path());
-    let (mut erased, mut refused) = (0, 0);
-    for piece in (0..pieces).step_by(3) {
-        let database = Database::new(SHOP);
+    let ended = at_each((0..pieces).step_by(3), |database, piece| {
         let name = database.0.name.clone();
         let add = move || {
             // It waits for nobody: whoever it would wait for waits for it.
@@ -216,15 +240,16 @@ fn a_child_that_is_added_at_any_statement_is_erased_too_or_refused() {
                  EXCEPTION WHEN OTHERS THEN NULL; END'",
             );
         };
-        let proxy = Proxy::new(port(&database), Some(Cut::Nowhere(piece)), true, add);
-        let outcomes = database.erase_by(&through(&database, &proxy), &ada(&database)).unwrap();
-        match deleted(&outcomes)["line"] {
-            4 => erased += 1,
-            3 => refused += 1,
+        let proxy = Proxy::new(port(database), Some(Cut::Nowhere(piece)), true, add);
+        let outcomes = database.erase_by(&through(database, &proxy), &ada(database)).unwrap();
+        let how = match deleted(&outcomes)["line"] {
+            4 => "erased",
+            3 => "refused",
             other => panic!("piece {piece}: {other} lines were deleted"),
-        }
+        };
         assert_eq!(database.count("SELECT count(*) FROM line"), 1, "piece {piece}");
         assert_eq!(database.count("SELECT count(*) FROM orders"), 1, "piece {piece}");
-    }
-    assert!(erased > 5 && refused > 0, "{erased} {refused}");
+        Ended { how, changed: true }
+    });
+    assert!(ended["erased"] > 5 && ended["refused"] > 0, "{ended:?}");
 }

@@ -4,9 +4,6 @@ use std::path::Path;
 use std::rc::Rc;
 
 use connector_postgres::Postgres;
-use protocol::Result;
-use protocol::message::Plan;
-use protocol::silo::{Access, Erasure, Outcome, Silo as _};
 use protocol::testing::erasure;
 use serde_json::{Value, json};
 
@@ -19,24 +16,6 @@ impl Database {
     pub(crate) fn of(database: &Rc<common::Database>) -> Database {
         Database(Rc::clone(database))
     }
-
-    /// Carries a request out with another form than its own.
-    pub(crate) fn erase_by(&self, form: &Value, request: &Erasure) -> Result<Vec<Outcome>> {
-        by(form, async |silo| silo.eraser().unwrap().erase(request).await)
-    }
-
-    /// Plans with another form than its own.
-    pub(crate) fn plan_by(&self, form: &Value, request: &Erasure) -> Result<Plan> {
-        by(form, async |silo| silo.eraser().unwrap().plan(request).await)
-    }
-}
-
-fn by<T>(form: &Value, work: impl AsyncFnOnce(&Postgres) -> Result<T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let config = serde_json::from_value(form.clone()).unwrap();
-        work(&Postgres::connect(config, Access::Write).await?).await
-    })
 }
 
 /// References are not checked, and no trigger runs.
@@ -56,6 +35,12 @@ impl erasure::Database for Database {
     fn new(sql: &str) -> Database {
         let server = Server::find().unwrap();
         Database(Rc::new(server.database("erasure", &format!("{UNGUARDED} {sql}"))))
+    }
+
+    fn anew(self, sql: &str) -> Database {
+        self.0.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+        self.run(sql);
+        self
     }
 
     fn chinook(folder: &Path) -> Database {

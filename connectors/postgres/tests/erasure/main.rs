@@ -10,4 +10,4 @@ mod others;
 mod own;
 mod proxy;
 
-protocol::erasure!(crate::harness::Database, 120);
+protocol::erasure!(crate::harness::Database, 150);

@@ -10,7 +10,7 @@ use protocol::testing::erasure::{Database as _, deleted};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::faults::{kinds, port, through};
+use crate::faults::{Ended, at_each, kinds, port, through};
 use crate::harness::Database;
 use crate::proxy::{Cut, Proxy};
 
@@ -162,9 +162,8 @@ fn a_row_that_is_written_at_any_statement_is_never_erased_by_half() {
     let Some(pristine) = database() else { return };
     let proxy = Proxy::new(port(&pristine), None, true, || {});
     deleted(&pristine.erase_by(&through(&pristine, &proxy), &ada(&pristine)).unwrap());
-    let (pieces, mut again) = (proxy.passed(), 0);
-    for piece in (0..pieces).step_by(4) {
-        let database = Database::new(SHOP);
+    let pieces = proxy.passed();
+    let ended = at_each((0..pieces).step_by(4), |database, piece| {
         let name = database.0.name.clone();
         let write = move || {
             crate::common::Server::find().unwrap().run(
@@ -175,11 +174,12 @@ fn a_row_that_is_written_at_any_statement_is_never_erased_by_half() {
                  EXCEPTION WHEN OTHERS THEN NULL; END'",
             );
         };
-        let proxy = Proxy::new(port(&database), Some(Cut::Nowhere(piece)), true, write);
-        let outcomes = database.erase_by(&through(&database, &proxy), &ada(&database)).unwrap();
+        let proxy = Proxy::new(port(database), Some(Cut::Nowhere(piece)), true, write);
+        let outcomes = database.erase_by(&through(database, &proxy), &ada(database)).unwrap();
         assert_eq!(deleted(&outcomes)["line"], 3, "piece {piece}");
         assert_eq!(database.count("SELECT count(*) FROM line"), 1, "piece {piece}");
-        again += usize::from(proxy.passed() > pieces + 10);
-    }
-    assert!(again > 2, "{again} of {pieces} pieces");
+        let again = proxy.passed() > pieces + 10;
+        Ended { how: if again { "again" } else { "at once" }, changed: true }
+    });
+    assert!(ended["again"] > 2, "{ended:?}");
 }

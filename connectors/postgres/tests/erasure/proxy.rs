@@ -70,7 +70,7 @@ impl Proxy {
                 let (from, to) = (up.try_clone().unwrap(), client.try_clone().unwrap());
                 let mute = Arc::clone(&all);
                 std::thread::spawn(move || {
-                    pass(from, to, |_| mute.mute.load(Ordering::SeqCst), |_| false);
+                    pass(from, to, |_| mute.kept(), |_| false);
                 });
                 let (count, before, after) =
                     (Arc::clone(&count), Arc::clone(&all), Arc::clone(&all));
@@ -121,14 +121,24 @@ impl Shared {
                 std::thread::sleep(std::time::Duration::from_millis(200));
             }
             *cut = None;
-            self.mute.store(false, Ordering::SeqCst);
             self.broken.store(true, Ordering::SeqCst);
             (self.at)();
             for stream in self.open.lock().unwrap().drain(..) {
                 stream.shutdown(Shutdown::Both).ok();
             }
+            self.mute.store(false, Ordering::SeqCst);
         }
         breaks
+    }
+
+    /// Whether what the server says now is kept from the client: then until the connections are gone,
+    /// so that the client does not connect anew before that.
+    fn kept(&self) -> bool {
+        let kept = self.mute.load(Ordering::SeqCst);
+        while self.mute.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        kept
     }
 }
 
