@@ -18,8 +18,11 @@ pub(crate) fn look(client: &mut Client, database: &str) -> Vec<Residue> {
         ),
         (
             "replicas",
+            // Who may not see others sees none of them.
             &["SELECT CONCAT(count(*), ' connected') FROM information_schema.PROCESSLIST
-               WHERE COMMAND LIKE 'Binlog Dump%'"],
+               WHERE COMMAND LIKE 'Binlog Dump%' HAVING EXISTS (
+                   SELECT 1 FROM information_schema.USER_PRIVILEGES
+                   WHERE PRIVILEGE_TYPE = 'PROCESS' AND REPLACE(GRANTEE, '''', '') = CURRENT_USER())"],
         ),
         ("general log", &["SELECT IF(@@general_log, CONCAT('on, ', @@log_output), 'off')"]),
         ("slow query log", &["SELECT IF(@@slow_query_log, CONCAT('on, ', @@log_output), 'off')"]),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use connector_mysql::MySql;
-use protocol::testing::erasure::{self, Can};
+use protocol::testing::erasure::{self, Can, Dump, quoted};
 use serde_json::{Value, json};
 
 use crate::server::{self, Server};
@@ -82,6 +82,26 @@ impl erasure::Database for Database {
         let names = "SELECT TABLE_NAME FROM information_schema.TABLES \
                      WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE'";
         self.database.run(names).lines().map(str::to_owned).collect()
+    }
+
+    fn dump(&self) -> Dump {
+        // Each question is a run of the server's client: one for all tables.
+        let tables = self.tables();
+        let rows = |name: &String| format!("SELECT '-- {name}'; SELECT * FROM {};", quoted(name));
+        let all = self.rows(&tables.iter().map(rows).collect::<String>());
+        let mut dump = Dump::new();
+        let mut current = String::new();
+        for row in all {
+            match row[0].strip_prefix("-- ") {
+                Some(name) => {
+                    name.clone_into(&mut current);
+                    dump.insert(name.to_owned(), Vec::new());
+                }
+                None => dump.entry(current.clone()).or_default().push(row.join("|")),
+            }
+        }
+        dump.values_mut().for_each(|rows| rows.sort());
+        dump
     }
 
     fn group(&self) -> Option<String> {

@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod harness;
+mod others;
 mod own;
 #[path = "../server/mod.rs"]
 mod server;
 
-protocol::erasure!(crate::harness::Database, 60);
+protocol::erasure!(crate::harness::Database, 100);

@@ -1,12 +1,13 @@
 //! What only InnoDB has: locks, tables beside it, references between databases, backslashes.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
 use protocol::silo::Erasure;
 use protocol::testing::erasure::stories::{SHOP, ada};
 use protocol::testing::erasure::{Database as _, tell};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Database;
 
@@ -229,12 +230,43 @@ fn what_a_commit_leaves_behind_is_in_the_evidence() {
             "{SHOP} CREATE TABLE kept (id INTEGER PRIMARY KEY) WITH SYSTEM VERSIONING;"
         ));
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("evidence.jsonl");
-        database.erase(&Erasure { evidence: Some(path.clone()), ..ada(&database) }).unwrap();
-        let text = std::fs::read_to_string(path).unwrap();
-        let last = text.lines().last().unwrap();
-        for word in ["binary log", "ROW", "general log", "1 system-versioned tables"] {
-            assert!(last.contains(word), "{word} is not in {last}");
-        }
+        let remains = |form: &Value| {
+            let path = folder.path().join("evidence.jsonl");
+            let request = Erasure { evidence: Some(path.clone()), ..ada(&database) };
+            database.erase_by(form, &request).unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            let all = last["content"]["databases"][0]["what_remains"].as_array().unwrap().clone();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let one = |one: &Value| (text(&one["what"]), text(&one["found"]));
+            all.iter().map(one).collect::<BTreeMap<_, _>>()
+        };
+        let kept = database.rows("SELECT @@binlog_expire_logs_seconds").concat().concat();
+        let expected = |replicas: &str| {
+            BTreeMap::from(
+                [
+                    ("binary log", "on, ROW"),
+                    ("binary log kept for", &format!("{kept} seconds; 0 is for ever")),
+                    ("replicas", replicas),
+                    ("general log", "off"),
+                    ("slow query log", "off"),
+                    ("histories", "1 system-versioned tables keep deleted rows"),
+                ]
+                .map(|(what, found)| (what.to_owned(), found.to_owned())),
+            )
+        };
+        assert_eq!(remains(&database.form()), expected("0 connected"));
+        // Who may not see other sessions does not see that there are none.
+        let user = format!("eraser_{}", std::process::id());
+        database.run(&format!(
+            "CREATE USER {user}@'%' IDENTIFIED BY 'p'; GRANT SELECT, DELETE, CREATE TEMPORARY TABLES \
+             ON {}.* TO {user}@'%'",
+            database.database.name
+        ));
+        let mut form = database.form();
+        (form["username"], form["password"]) = (json!(user), json!("p"));
+        let found = remains(&form);
+        database.run(&format!("DROP USER {user}@'%'"));
+        assert_eq!(found, expected("unknown"));
     });
 }

@@ -68,7 +68,8 @@ impl Server {
         printed(self.client(database).args(["-e", script]))
     }
 
-    fn client(&self, database: &str) -> Command {
+    /// The server's own client, in a database.
+    pub(crate) fn client(&self, database: &str) -> Command {
         let mut client = Command::new("mariadb");
         client.args(["--no-defaults", "--default-character-set=utf8mb4", "--batch"]);
         client.args(["--skip-ssl", "--skip-column-names", "-h", &self.host]);
