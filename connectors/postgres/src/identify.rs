@@ -153,7 +153,7 @@ pub(crate) fn convert(column: &Column, text: &str) -> Option<Parameter> {
     }
 }
 
-/// The text of the value that [`convert`] makes of a text, as the server reads it.
+/// The text of the value that `convert` makes of a text, as the server reads it.
 pub fn value(column: &Column, text: &str) -> Option<String> {
     convert(column, text).and_then(|parameter| parameter.0)
 }
