@@ -44,7 +44,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
     ] {
         let config = json!({"path": sqlite::database(bench.folder, rows)?});
         let stream = json!({"name": "users"});
-        contests.extend(against_native(bench, bench.binary, &config, &stream, "users", names)?);
+        contests.extend(against_native(bench, bench.binary, &config, &stream, names)?);
     }
 
     let server = Server::of(bench, "MANIFOLD_TEST_POSTGRES")?;
@@ -72,7 +72,7 @@ fn contests(bench: &Bench<'_>) -> Result<Vec<Contest>> {
         postgres::make(&server, database, &postgres::USERS.replace("1000000", rows))?;
         let config = config(&server, database);
         let stream = json!({"name": "users", "namespace": "public"});
-        contests.extend(against_native(bench, &binary, &config, &stream, "public/users", names)?);
+        contests.extend(against_native(bench, &binary, &config, &stream, names)?);
     }
     contests.extend(against_taps(bench, &server, &binary)?);
     Ok(contests)
@@ -85,21 +85,24 @@ fn config(server: &Server, database: &str) -> Value {
     })
 }
 
-/// One table by Airbyte, Singer and Flow. `stream` is what Airbyte calls it, `binding` what Flow does.
+/// One table by Airbyte, Singer and Flow. `stream` is what Airbyte calls it.
 fn against_native(
     bench: &Bench<'_>,
     binary: &Path,
     config: &Value,
     stream: &Value,
-    binding: &str,
     names: [&'static str; 3],
 ) -> Result<Vec<Contest>> {
+    let mut resource = json!({"stream": stream["name"], "mode": "full_refresh"});
+    if let Some(namespace) = stream.get("namespace") {
+        resource["namespace"] = namespace.clone();
+    }
     let mut stream = stream.clone();
     stream["json_schema"] = json!({});
     let catalog = json!({"streams": [
         {"stream": stream, "sync_mode": "full_refresh", "destination_sync_mode": "append"}]});
-    let binding = json!({"resourceConfig": {"stream": binding, "mode": "full_refresh"}});
-    let open = json!({"open": {"capture": {"config": config, "bindings": [binding]}}});
+    let open = json!({"open": {"capture": {
+        "config": config, "bindings": [{"resourceConfig": resource}]}}});
     let of = |what: &str| format!("{what} of {}", names[0].replace(", ", "-"));
     let catalog = bench.write(&of("catalog"), &catalog)?;
     let open = bench.write(&of("open"), &open)?;
