@@ -9,7 +9,7 @@
 //! | `relations` | what refers to what, and what that means |
 //! | `closure` | the rows that belong to the subject |
 //! | `decide`, `references`, `circles`, `sequence` | what becomes of them, and in which order |
-//! | `strategies`, `rekey`, `trial` | what masks make of them, and whether that can hold |
+//! | `mask`, `strategies`, `clashes`, `rekey`, `trial` | what masks make of them, and whether that can hold |
 //! | `plan`, `seal` | the plan and the hash that stands for it |
 //! | `plain`, `execute`, `carry`, `verify` | doing it, and looking again |
 //! | `residue`, `evidence` | what else is there, and what can be shown of it later |
@@ -19,12 +19,14 @@
 
 mod carry;
 mod circles;
+mod clashes;
 mod closure;
 mod decide;
 pub mod engine;
 pub mod evidence;
 mod execute;
 pub mod fold;
+mod mask;
 pub mod persons;
 mod plain;
 mod plan;
@@ -58,10 +60,10 @@ use crate::silo::{Erase, Erasure, Outcome, StoreId, Subject};
 use carry::{Unsettled, carry_out};
 use engine::{Engine, Mode};
 use evidence::Journal;
+use mask::Key;
 use plan::{Intent, Prepared};
 use policy::{Date, Policy};
 use seal::Seal;
-use strategies::Key;
 
 /// A silo of SQL databases. It erases by what its databases bring.
 pub trait Databases: Send + Sync {

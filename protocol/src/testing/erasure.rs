@@ -280,6 +280,7 @@ macro_rules! erasure {
             of_a_composite_key_only_the_masked_column_is_followed
             a_row_that_is_masked_under_a_new_key_may_lose_a_reference_too
             a_masked_key_that_its_own_row_refers_to_is_followed
+            masks_that_would_make_rows_the_same_fail_the_plan_by_name
             a_mask_that_a_check_refuses_fails_the_plan_before_any_write
         }
         $crate::erasure! { @each $database: requests:
@@ -293,6 +294,7 @@ macro_rules! erasure {
             values_that_no_relation_leads_to_are_found_in_texts_on_request
             the_subjects_own_residue_is_told_from_rows_of_other_persons
             evidence_is_written_before_the_first_write_and_after_the_last_look
+            deletes_at_the_same_time_write_their_evidence_one_after_the_other
             a_row_that_comes_back_is_found
             what_looks_like_a_relation_is_suggested_where_its_values_are_there
         }

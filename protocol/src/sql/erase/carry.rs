@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::engine::{Commit, Engine, Mode, Residue, Session};
 use super::execute::execute;
+use super::mask::Key;
 use super::plan::{self, Intent, Prepared};
 use super::residue::Values;
 use super::seal::Seal;
-use super::strategies::Key;
 use super::verify::{self, Done};
 use super::work::Work;
 use crate::fault;

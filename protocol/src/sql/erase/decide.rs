@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::closure::{Walk, candidate_table, shared_table};
 use super::engine::{Cell, Engine, Session};
+use super::mask::Key;
 use super::policy::{Named, Policy, Retain, Rule, StoreAction, find};
 use super::sequence::children_first;
-use super::strategies::Key;
 use super::work::{Fate, Phase, Stay, Work, key_table};
 use crate::message::Action;
 use crate::sql::catalog::Right;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::carry::Carried;
-use super::strategies::{Key, hmac};
+use super::mask::{Key, hmac};
 use crate::config::Secret;
 use crate::fault::Fault;
 use crate::message::{Evidence, Step};

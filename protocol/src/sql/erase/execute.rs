@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use super::decide::{Decision, Opening};
 use super::engine::Engine;
+use super::mask::Key;
 use super::plan::Prepared;
 use super::policy::Policy;
 use super::relations::nullable_columns;
-use super::strategies::Key;
 use super::work::{Work, key_table};
 use crate::fault::Fault;
 use crate::message::Action;

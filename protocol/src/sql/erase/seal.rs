@@ -5,7 +5,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::strategies::{Key, hmac, random};
+use super::mask::{Key, hmac, random};
 use crate::fault::Fault;
 
 /// A key for the hash of a plan.

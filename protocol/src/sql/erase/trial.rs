@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use super::decide::Decision;
 use super::engine::{Engine, Session};
+use super::mask::Key;
 use super::policy::Policy;
-use super::strategies::{Key, MASKED, masks};
+use super::strategies::{MASKED, masks};
 use super::work::{Work, key_table};
 use crate::fault::{self, Cause, Fault};
 use crate::sql::statement::Statement;

@@ -220,6 +220,54 @@ INSERT INTO person VALUES ('ADA', 'Ada', 'ada@x.org', 'ADA'), ('EVE', 'Eve', 'ev
     }
 }
 
+pub fn masks_that_would_make_rows_the_same_fail_the_plan_by_name<D: Database>() {
+    let database = D::new(
+        "
+CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, email TEXT);
+CREATE TABLE contact (id INTEGER PRIMARY KEY, person INTEGER NOT NULL, kind VARCHAR(60), place VARCHAR(40), made DATE,
+                      UNIQUE (kind, place));
+ALTER TABLE contact ADD FOREIGN KEY (person) REFERENCES person (id);
+INSERT INTO person VALUES (1, 'Ada', 'ada@x.org'), (2, 'Grace', 'grace@x.org');
+INSERT INTO contact VALUES (1, 1, 'phone', '555', '2019-01-01'), (2, 1, 'phone', '556', '2019-01-01'),
+    (3, 1, 'fax', '557', '2019-01-01'), (4, 2, 'fax', 'moved', '2019-01-01'),
+    (5, 1, NULL, '558', '2019-01-01'), (6, 1, NULL, '559', '2019-01-01');
+",
+    );
+    let mask = |columns: Value| {
+        let retain = json!([{"schema_name": "contact", "reason": "law", "date": "made",
+                             "since": "2020-01-01"}]);
+        let strategies = json!([
+            {"schema_name": "contact", "columns": columns},
+            {"schema_name": "person", "columns": {"name": null, "email": null}},
+        ]);
+        let policy = json!({"retain": retain, "strategies": strategies});
+        database.follow("person", "id", "1", &policy)
+    };
+    let fails = |columns: Value, named: &str, why: &str| {
+        let (before, request) = (database.dump(), mask(columns));
+        let error = database.plan(&request).unwrap_err().to_string();
+        assert!(error.contains(named) && error.contains(why), "{error}");
+        assert!(database.erase(&request).is_err());
+        assert_eq!(database.dump(), before);
+    };
+    let gone = || json!({"constant": "gone"});
+    // Two phones; as hashes they are one kind still.
+    fails(json!({"place": gone()}), "`place`", "unique with `kind`");
+    fails(json!({"place": gone(), "kind": "hash"}), "`place`", "unique with `kind`");
+    fails(json!({"place": gone(), "kind": gone()}), "`kind`, `place`", "there are 5 rows");
+    database.run("DELETE FROM contact WHERE id = 2");
+    // Grace's.
+    fails(json!({"place": {"constant": "moved"}}), "`place`", "another row has both");
+    // The subject's own, that is kept.
+    database.run("INSERT INTO contact VALUES (7, 1, 'fax', 'gone', '2024-01-01')");
+    fails(json!({"place": gone()}), "`place`", "another row has both");
+    database.run("DELETE FROM contact WHERE id = 7");
+    deleted(&database.erase(&mask(json!({"place": gone()}))).unwrap());
+    assert_eq!(database.count("SELECT count(*) FROM contact WHERE place = 'gone'"), 4);
+    // What is masked already is in nobody's way.
+    assert!(deleted(&database.erase(&mask(json!({"place": gone()}))).unwrap())["contact"] == 0);
+}
+
 pub fn a_mask_that_a_check_refuses_fails_the_plan_before_any_write<D: Database>() {
     let database = D::new(
         "

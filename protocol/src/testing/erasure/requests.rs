@@ -3,6 +3,11 @@
 
 #![expect(missing_docs, reason = "the names of the tests say what they show")]
 
+use std::fs::File;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::stories::{SHOP, ada, planned};
@@ -209,6 +214,40 @@ pub fn evidence_is_written_before_the_first_write_and_after_the_last_look<D: Dat
     std::fs::write(&path, format!("{begun}\n")).unwrap();
     let open = <D::Silo as Silo>::evidence(&config(), &path).unwrap();
     assert_eq!(open.undetermined, [1]);
+}
+
+pub fn deletes_at_the_same_time_write_their_evidence_one_after_the_other<D: Database>() {
+    const DELETES: usize = 3;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("evidence");
+    let held = File::create(&path).unwrap();
+    held.lock().unwrap();
+    let ready = Barrier::new(DELETES + 1);
+    thread::scope(|scope| {
+        for _ in 0..DELETES {
+            scope.spawn(|| {
+                let database = D::new(SHOP);
+                let request = Erasure { evidence: Some(path.clone()), ..ada(&database) };
+                ready.wait();
+                assert_eq!(deleted(&database.erase(&request).unwrap())["line"], 3);
+            });
+        }
+        ready.wait();
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(held.metadata().unwrap().len(), 0, "somebody did not wait for the lock");
+        held.unlock().unwrap();
+    });
+    let text = std::fs::read_to_string(&path).unwrap();
+    let records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2 * DELETES);
+    for pair in records.chunks(2) {
+        assert_eq!((&pair[0]["kind"], &pair[1]["kind"]), (&json!("begun"), &json!("done")));
+        assert_eq!(pair[1]["of"], pair[0]["number"]);
+    }
+    let config = serde_json::from_value(D::new(SHOP).form()).unwrap();
+    let checked = <D::Silo as Silo>::evidence(&config, &path).unwrap();
+    assert_eq!((checked.undetermined.len(), checked.problems.len()), (0, 0));
 }
 
 pub fn a_row_that_comes_back_is_found<D: Database>() {
