@@ -1,4 +1,5 @@
-//! What SQL silos share: dialects, statements, types, the catalog, reading in order, and samples.
+//! What SQL silos share: dialects, statements, types, the catalog, reading in order,
+//! samples, and room for records.
 //!
 //! A database brings its driver and its catalog queries, and writes its own rows straight into the
 //! output: there is no row, value or column trait here. Names are quoted and values are
@@ -12,3 +13,4 @@ pub mod record;
 pub mod sample;
 pub mod statement;
 pub mod types;
+pub mod write;

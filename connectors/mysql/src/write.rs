@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use protocol::fault::Fault;
 use protocol::message::{Matching, SchemaEntry};
-use protocol::silo::{Access, StoreId, UnknownColumns, Write, WriteMode, WriteOptions, Writing};
+use protocol::silo::{Access, StoreId, Write, WriteMode, WriteOptions, Writing};
 use protocol::sql::catalog::{Column, Table};
-use protocol::sql::record::{Members, fits, word};
+use protocol::sql::record::Members;
 use protocol::sql::statement::Statement;
 use protocol::sql::types::Type;
+use protocol::sql::write::{Making, Property, Wanted, fits, found, refused};
 use protocol::{Context, Result, async_trait, log};
 use serde_json::value::RawValue;
 
@@ -17,6 +18,15 @@ use crate::dialect::{Bound, MYSQL, charset, positional};
 use crate::driver::{Client, Prepared, Value};
 use crate::fitting::{self, declaration};
 use crate::{MySql, config};
+
+const MAKING: Making = Making {
+    dialect: MYSQL,
+    // The server compares the names of columns without case.
+    same: |a, b| a.to_lowercase() == b.to_lowercase(),
+    fits,
+    declare: |property, parts| declaration(&property.of, property.schema, parts),
+    apart: "write them into databases of their own, or set `all_databases`",
+};
 
 #[async_trait]
 impl Write for MySql {
@@ -118,90 +128,33 @@ impl Run<'_> {
 
     /// Makes the table of a schema where it is missing, or holds the schema to the one there is.
     fn prepare(&mut self, entry: &SchemaEntry) -> Result<()> {
-        let id = StoreId::new(entry.group.clone(), entry.name.clone());
-        self.alone(&id)?;
-        let key = entry.details.as_ref().map_or_else(Vec::new, |details| details.key.clone());
-        let properties = entry.json_schema.get("properties").and_then(|p| p.as_object());
-        let wanted: Vec<(&str, Type, &serde_json::Value)> = properties
-            .into_iter()
-            .flatten()
-            .map(|(name, schema)| (name.as_str(), Type::of_schema(schema), schema))
-            .collect();
-        match self.find(&id)? {
-            None => self.create(&id, &wanted, &key)?,
+        let wanted = Wanted::of(entry);
+        let id = &wanted.id;
+        match self.find(id)? {
+            None => {
+                let table = MAKING.create(&wanted, &self.place(id)?)?;
+                let collation = self.exact()?;
+                let text = format!("{table} CHARACTER SET utf8mb4 COLLATE {collation}");
+                self.define(&text).with_context(|| format!("making the table {id}"))?;
+            }
             Some(table) => {
-                for (name, of, schema) in wanted {
-                    match table.columns.iter().find(|column| same(&column.name, name)) {
-                        None => self.add(&id, name, &declaration(&of, schema, None))?,
-                        Some(column) if fits(&of, &column.of) => {}
-                        Some(column) => {
-                            return Err(Fault::config(format!(
-                                "{id}: `{name}` comes as {}, and the column is {}, which cannot \
-                                 hold it unchanged",
-                                word(&of),
-                                column.declared
-                            ))
-                            .into());
-                        }
-                    }
+                for property in MAKING.missing(&wanted, &table)? {
+                    self.add(id, property)?;
                 }
             }
         }
-        self.target(&id, key)
-    }
-
-    /// Two stores of one name in one database would share a table.
-    fn alone(&self, id: &StoreId) -> Result<()> {
-        let place = self.place(id)?;
-        for other in self.targets.keys().filter(|other| *other != id) {
-            if self.place(other)? == place {
-                return Err(Fault::config(format!(
-                    "{id} and {other} would go into one table; write them into databases of their \
-                     own, or set `all_databases`"
-                ))
-                .into());
-            }
-        }
-        Ok(())
+        self.target(id, wanted.key)
     }
 
     /// A table as it is now, whatever the configuration chose.
     fn find(&mut self, id: &StoreId) -> Result<Option<Table>> {
         let [database, name] = &self.place(id)?;
         let found = catalog::read(&mut self.client, Databases::Table(database, name), &[])?;
-        Ok(found.tables.into_iter().next())
-    }
-
-    fn create(
-        &mut self,
-        id: &StoreId,
-        wanted: &[(&str, Type, &serde_json::Value)],
-        key: &[String],
-    ) -> Result<()> {
-        let mut parts: Vec<String> = wanted
-            .iter()
-            .map(|(name, of, schema)| {
-                let parts = key.iter().any(|part| part == name).then_some(key.len());
-                format!("{} {}", MYSQL.name(name), declaration(of, schema, parts))
-            })
-            .collect();
-        if parts.is_empty() {
-            return Err(Fault::config(format!("{id}: its schema has no properties")).into());
+        let found = found.tables.into_iter().next();
+        if let Some(table) = &found {
+            MAKING.alone(id, table, self.targets.iter().map(|(id, to)| (id, &to.table)))?;
         }
-        if !key.is_empty() {
-            if let Some(missing) = key.iter().find(|part| wanted.iter().all(|(n, ..)| n != part)) {
-                let why = format!("{id}: `{missing}` is in the key but not in the properties");
-                return Err(Fault::config(why).into());
-            }
-            parts.push(format!("PRIMARY KEY ({})", MYSQL.names(key.iter().map(String::as_str))));
-        }
-        let text = format!(
-            "CREATE TABLE {} ({}) CHARACTER SET utf8mb4 COLLATE {}",
-            MYSQL.path(&self.place(id)?),
-            parts.join(", "),
-            self.exact()?
-        );
-        self.define(&text).with_context(|| format!("making the table {id}"))
+        Ok(found)
     }
 
     /// The collation in which only the same is equal, which the connection has.
@@ -214,13 +167,9 @@ impl Run<'_> {
         found.ok_or_else(|| Fault::system("the connection has no collation").into())
     }
 
-    fn add(&mut self, id: &StoreId, name: &str, declaration: &str) -> Result<()> {
-        if self.how.columns == UnknownColumns::Fail {
-            return Err(Fault::config(format!(
-                "{id}: there is no column `{name}`, and --columns fail adds none"
-            ))
-            .into());
-        }
+    fn add(&mut self, id: &StoreId, property: &Property<'_>) -> Result<()> {
+        let text = MAKING.add(&self.how, id, &self.place(id)?, property)?;
+        let name = property.name;
         if !self.how.replaces() {
             // A table that this transaction has written to cannot be altered beside it.
             self.execute("COMMIT")?;
@@ -232,8 +181,6 @@ impl Run<'_> {
             ))
             .into());
         }
-        let (path, column) = (MYSQL.path(&self.place(id)?), MYSQL.name(name));
-        let text = format!("ALTER TABLE {path} ADD COLUMN {column} {declaration}");
         self.define(&text).with_context(|| format!("adding `{name}` to {id}"))?;
         if let Some(target) = self.targets.get_mut(id) {
             target.forget(&mut self.client)?;
@@ -242,22 +189,9 @@ impl Run<'_> {
     }
 
     /// Takes the table up as the target of a store's records.
-    fn target(&mut self, id: &StoreId, key: Vec<String>) -> Result<()> {
-        let table = self.find(id)?.ok_or_else(|| {
-            Fault::config(format!(
-                "{id}: there is no such table, and no SCHEMA message came before its records"
-            ))
-        })?;
-        let key = if key.is_empty() { table.key.clone() } else { key };
-        if self.how.mode_of(id) == WriteMode::Upsert
-            && (key.is_empty() || !table.enforced().any(|names| alike(names, &key)))
-        {
-            return Err(Fault::config(format!(
-                "{id}: an upsert needs a key that the table enforces; its SCHEMA message says {}",
-                if key.is_empty() { "none".to_owned() } else { key.join(", ") }
-            ))
-            .into());
-        }
+    fn target(&mut self, id: &StoreId, key: &[String]) -> Result<()> {
+        let table = found(id, self.find(id)?)?;
+        let key = MAKING.key(&self.how, id, &table, key)?;
         if self.how.empties(id) && !self.targets.contains_key(id) {
             let text = format!("DELETE FROM {}", MYSQL.path(&table.path));
             self.client.run(&text).with_context(|| format!("emptying {id}"))?;
@@ -278,14 +212,12 @@ impl Run<'_> {
 
     fn insert(&mut self, id: &StoreId, records: &[&RawValue]) -> Result<()> {
         if !self.targets.contains_key(id) {
-            self.alone(id)?;
-            self.target(id, Vec::new())?;
+            self.target(id, &[])?;
         }
         // The values of records that have the same properties and wait for their statement.
         let mut batch = Batch::default();
         for record in records {
-            let members = Members::of(record)
-                .map_err(|_| Fault::config(format!("{id}: a record is not a JSON object")))?;
+            let members = Members::of(id, record)?;
             let target = self.targets.get(id).context("the target was made above")?;
             if target.members.is_empty() || !target.members.iter().eq(members.names()) {
                 self.flush(id, &mut batch)?;
@@ -294,9 +226,8 @@ impl Run<'_> {
             let target = self.targets.get(id).context("the target was made above")?;
             for (column, (name, json)) in target.columns.iter().zip(&members.0) {
                 let Some(column) = column else { continue };
-                let bound = fitting::value(column, json)
-                    .map_err(|why| Fault::config(format!("{id}: a value of `{name}` {why}")))?;
-                batch.values.push(bound);
+                let bound = fitting::value(column, json);
+                batch.values.push(bound.map_err(|why| refused(id, name, why))?);
             }
             batch.records += 1;
             batch.bytes += record.get().len();
@@ -311,25 +242,22 @@ impl Run<'_> {
     /// the table has not.
     fn widen(&mut self, id: &StoreId, members: &Members<'_>) -> Result<()> {
         let target = self.targets.get(id).context("the target was made before")?;
-        let missing: Vec<String> = members
-            .names()
-            .filter(|name| target.column(name).is_none())
-            .map(str::to_owned)
-            .collect();
+        let missing = members.names().filter(|name| MAKING.column(&target.table, name).is_none());
+        let missing: Vec<&str> = missing.collect();
         if !missing.is_empty() {
             for name in missing {
                 // A single record tells too little of a type to hold the next ones to it.
-                self.add(id, &name, &declaration(&Type::Any, &serde_json::Value::Null, None))?;
+                self.add(id, &Property::untold(name, Type::Any))?;
             }
             let target = self.targets.get(id).context("the target was made before")?;
             let key = target.key.clone();
-            self.target(id, key)?;
+            self.target(id, &key)?;
         }
         let target = self.targets.get_mut(id).context("the target was made before")?;
         target.forget(&mut self.client)?;
         target.members = members.names().map(str::to_owned).collect();
         for name in members.names() {
-            let column = target.column(name).cloned();
+            let column = MAKING.column(&target.table, name).cloned();
             if let Some(column) = column.as_ref().filter(|column| column.generated) {
                 log::info(format_args!("{id}: `{}` is computed and not written", column.name));
             }
@@ -364,10 +292,6 @@ struct Batch {
 }
 
 impl Target {
-    fn column(&self, name: &str) -> Option<&Column> {
-        self.table.columns.iter().find(|column| same(&column.name, name))
-    }
-
     /// Gives up the statements for the last record's properties.
     fn forget(&mut self, client: &mut Client) -> Result<()> {
         self.members.clear();
@@ -434,7 +358,7 @@ impl Target {
     }
 
     fn is_key(&self, column: &Column) -> bool {
-        self.key.iter().any(|part| same(part, &column.name))
+        self.key.contains(&column.name)
     }
 
     /// Whether `ON DUPLICATE KEY` means the key and nothing else: another unique column, or a
@@ -446,7 +370,10 @@ impl Target {
             }
             None => true,
         };
-        self.table.enforced().all(|names| alike(names, &self.key))
+        let is_the_key = |names: &[String]| {
+            names.len() == self.key.len() && names.iter().all(|name| self.key.contains(name))
+        };
+        self.table.enforced().all(is_the_key)
             && self.table.columns.iter().filter(|column| self.is_key(column)).all(exact)
     }
 
@@ -484,13 +411,4 @@ impl Target {
         }
         Ok(())
     }
-}
-
-/// The server compares the names of columns without case.
-fn same(a: &str, b: &str) -> bool {
-    a.to_lowercase() == b.to_lowercase()
-}
-
-fn alike(names: &[String], key: &[String]) -> bool {
-    names.len() == key.len() && names.iter().all(|name| key.iter().any(|part| same(part, name)))
 }

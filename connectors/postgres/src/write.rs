@@ -13,10 +13,11 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::SinkExt as _;
 use protocol::fault::Fault;
 use protocol::message::SchemaEntry;
-use protocol::silo::{Kind, StoreId, UnknownColumns, Write, WriteMode, WriteOptions, Writing};
+use protocol::silo::{Kind, StoreId, Write, WriteMode, WriteOptions, Writing};
 use protocol::sql::catalog::{Column, Table};
-use protocol::sql::record::{self, Members, word};
+use protocol::sql::record::Members;
 use protocol::sql::types::Type;
+use protocol::sql::write::{self, Making, Property, Wanted, found, on_conflict, refused};
 use protocol::{Context, Result, async_trait};
 use serde_json::value::RawValue;
 
@@ -34,6 +35,14 @@ const PIECE: usize = 64 * 1024;
 
 /// The temporary table that an upsert goes through.
 const INCOMING: &str = "manifold_incoming";
+
+const MAKING: Making = Making {
+    dialect: POSTGRES,
+    same: |a, b| a == b,
+    fits,
+    declare: |property, _| declaration(&property.of),
+    apart: "write them into groups of their own",
+};
 
 #[async_trait]
 impl Write for Postgres {
@@ -66,62 +75,36 @@ struct Target {
 /// Where a store is.
 struct Where {
     database: String,
-    schema: String,
+    /// Schema and name.
+    path: [String; 2],
 }
 
 #[async_trait]
 impl Writing for Run {
     async fn schema(&mut self, entry: &SchemaEntry) -> Result<()> {
-        let id = StoreId::new(entry.group.clone(), entry.name.clone());
-        let key = entry.details.as_ref().map_or_else(Vec::new, |details| details.key.clone());
-        let properties = entry.json_schema.get("properties").and_then(|p| p.as_object());
-        let wanted: Vec<(&str, Type)> = properties
-            .into_iter()
-            .flatten()
-            .map(|(name, schema)| (name.as_str(), Type::of_schema(schema)))
-            .collect();
-        match self.find(&id).await? {
-            None => self.create(&id, &wanted, &key).await?,
+        let wanted = Wanted::of(entry);
+        let id = &wanted.id;
+        match self.find(id).await? {
+            None => self.create(&wanted).await?,
             Some((table, _)) => {
-                for (name, of) in wanted {
-                    match table.column(name) {
-                        None => self.add(&id, name, &of).await?,
-                        Some(column) if fits(&of, &column.of) => {}
-                        Some(column) => {
-                            return Err(Fault::config(format!(
-                                "{id}: `{name}` comes as {}, and the column is {}, which cannot \
-                                 hold it unchanged",
-                                word(&of),
-                                column.declared
-                            ))
-                            .into());
-                        }
-                    }
+                for property in MAKING.missing(&wanted, &table)? {
+                    self.add(id, property).await?;
                 }
             }
         }
-        self.target(&id, key).await
+        self.target(id, wanted.key).await
     }
 
     async fn records(&mut self, store: &StoreId, records: &[&RawValue]) -> Result<()> {
         if !self.targets.contains_key(store) {
-            self.target(store, Vec::new()).await?;
+            self.target(store, &[]).await?;
         }
-        let mut parsed = Vec::with_capacity(records.len());
-        for record in records {
-            parsed.push(
-                Members::of(record).map_err(|_| {
-                    Fault::config(format!("{store}: a record is not a JSON object"))
-                })?,
-            );
-        }
+        let parsed = records.iter().map(|record| Members::of(store, record));
+        let parsed = parsed.collect::<Result<Vec<_>>>()?;
         // A row names the columns it has: what it leaves out keeps its default.
         let mut rest = parsed.as_slice();
         while let Some(first) = rest.first() {
-            let same = |members: &&Members<'_>| {
-                members.0.len() == first.0.len()
-                    && members.0.iter().zip(&first.0).all(|((a, _), (b, _))| a == b)
-            };
+            let same = |members: &&Members<'_>| members.names().eq(first.names());
             let count = rest.iter().take_while(same).count();
             let (run, more) = rest.split_at(count);
             self.widen(store, first).await?;
@@ -159,24 +142,22 @@ impl Run {
 
     /// The database and schema that a group names: `shop/public`. Records from elsewhere have
     /// another group, or none.
-    fn place(&self, id: &StoreId) -> Result<Where> {
-        let place = |database: &str, schema: &str| Where {
-            database: database.to_owned(),
-            schema: schema.to_owned(),
-        };
-        match id.group.as_deref() {
-            None => Ok(place(self.settings.server.database(), "public")),
+    fn place(&self, id: &StoreId) -> Where {
+        let default = self.settings.server.database();
+        let (database, schema) = match id.group.as_deref() {
+            None => (default, "public"),
             Some(group) => match group.rsplit_once('/') {
                 Some((database, schema)) if !database.is_empty() && !schema.is_empty() => {
-                    Ok(place(database, schema))
+                    (database, schema)
                 }
-                _ => Ok(place(self.settings.server.database(), group)),
+                _ => (default, group),
             },
-        }
+        };
+        Where { database: database.to_owned(), path: [schema.to_owned(), id.name.clone()] }
     }
 
     async fn session(&mut self, id: &StoreId) -> Result<(&Session, Where)> {
-        let place = self.place(id)?;
+        let place = self.place(id);
         if !self.databases.contains_key(&place.database) {
             let session = Session::open(&self.settings.server, &place.database).await?;
             session
@@ -202,94 +183,44 @@ impl Run {
         let settings = Arc::clone(&self.settings);
         let (session, place) = self.session(id).await?;
         let database = catalog::read(&settings, &place.database, session).await?;
-        let found = database
-            .catalog
-            .tables
-            .into_iter()
-            .zip(database.relations)
-            .find(|(table, _)| table.path == [place.schema.as_str(), id.name.as_str()]);
+        let tables = database.catalog.tables.into_iter().zip(database.relations);
+        let found = { tables }.find(|(table, _)| table.path == place.path);
+        if let Some((table, _)) = &found {
+            let here = |other: &StoreId| self.place(other).database == place.database;
+            let others = self.targets.iter().filter(|(other, _)| here(other));
+            MAKING.alone(id, table, others.map(|(id, to)| (id, &to.table)))?;
+        }
         Ok(found.map(|(table, relation)| (table, relation.columns)))
     }
 
-    async fn create(
-        &mut self,
-        id: &StoreId,
-        wanted: &[(&str, Type)],
-        key: &[String],
-    ) -> Result<()> {
-        if wanted.is_empty() {
-            return Err(Fault::config(format!("{id}: its schema has no properties")).into());
-        }
-        if let Some(missing) = key.iter().find(|part| wanted.iter().all(|(name, _)| name != part)) {
-            let why = format!("{id}: `{missing}` is in the key but not in the properties");
-            return Err(Fault::config(why).into());
-        }
-        let place = self.place(id)?;
-        let mut parts: Vec<String> = wanted
-            .iter()
-            .map(|(name, of)| format!("{} {}", POSTGRES.name(name), declaration(of)))
-            .collect();
-        if !key.is_empty() {
-            parts.push(format!("PRIMARY KEY ({})", POSTGRES.names(key.iter().map(String::as_str))));
-        }
-        let schema = POSTGRES.name(&place.schema);
+    async fn create(&mut self, wanted: &Wanted<'_>) -> Result<()> {
+        let id = &wanted.id;
+        let (session, Where { path, .. }) = self.session(id).await?;
+        let text = MAKING.create(wanted, &path)?;
         // To make a schema takes a right that nobody needs who writes into one that is there.
-        let (session, _) = self.session(id).await?;
-        let there = session
-            .client
-            .query("SELECT FROM pg_namespace WHERE nspname = $1", &[&place.schema])
-            .await;
+        let there =
+            session.client.query("SELECT FROM pg_namespace WHERE nspname = $1", &[&path[0]]).await;
         if there.map_err(|error| explain(&self.settings.server, error))?.is_empty() {
-            self.execute(id, &format!("CREATE SCHEMA {schema}"), "making the schema of").await?;
+            let schema = format!("CREATE SCHEMA {}", POSTGRES.name(&path[0]));
+            self.execute(id, &schema, "making the schema of").await?;
         }
-        let text =
-            format!("CREATE TABLE {schema}.{} ({})", POSTGRES.name(&id.name), parts.join(", "));
         self.execute(id, &text, "making the table").await
     }
 
-    async fn add(&mut self, id: &StoreId, name: &str, of: &Type) -> Result<()> {
-        if self.how.columns == UnknownColumns::Fail {
-            return Err(Fault::config(format!(
-                "{id}: there is no column `{name}`, and --columns fail adds none"
-            ))
-            .into());
-        }
-        let place = self.place(id)?;
-        let text = format!(
-            "ALTER TABLE {}.{} ADD COLUMN {} {}",
-            POSTGRES.name(&place.schema),
-            POSTGRES.name(&id.name),
-            POSTGRES.name(name),
-            declaration(of)
-        );
-        self.execute(id, &text, &format!("adding `{name}` to")).await
+    async fn add(&mut self, id: &StoreId, property: &Property<'_>) -> Result<()> {
+        let text = MAKING.add(&self.how, id, &self.place(id).path, property)?;
+        self.execute(id, &text, &format!("adding `{}` to", property.name)).await
     }
 
     /// Takes the table up as the target of a store's records.
-    async fn target(&mut self, id: &StoreId, key: Vec<String>) -> Result<()> {
-        let (table, ways) = self.find(id).await?.ok_or_else(|| {
-            Fault::config(format!(
-                "{id}: there is no such table, and no SCHEMA message came before its records"
-            ))
-        })?;
+    async fn target(&mut self, id: &StoreId, key: &[String]) -> Result<()> {
+        let (table, ways) = found(id, self.find(id).await?)?;
         if !matches!(table.kind, Kind::Table | Kind::PartitionedTable | Kind::ForeignTable) {
             return Err(
                 Fault::config(format!("{id}: is a view, and records go into tables")).into()
             );
         }
-        let key = if key.is_empty() { table.key.clone() } else { key };
-        if self.how.mode_of(id) == WriteMode::Upsert {
-            let same = |names: &[String]| {
-                names.len() == key.len() && names.iter().all(|name| key.contains(name))
-            };
-            if key.is_empty() || !(same(&table.key) || table.uniques.iter().any(|u| same(u))) {
-                return Err(Fault::config(format!(
-                    "{id}: an upsert needs a key that the table enforces; its SCHEMA message says {}",
-                    if key.is_empty() { "none".to_owned() } else { key.join(", ") }
-                ))
-                .into());
-            }
-        }
+        let key = MAKING.key(&self.how, id, &table, key)?;
         if self.how.empties(id) && !self.targets.contains_key(id) {
             // Not TRUNCATE, which others see before the commit, as an empty table.
             let text = format!("DELETE FROM {}", POSTGRES.path(&table.path));
@@ -301,18 +232,18 @@ impl Run {
 
     /// Adds the columns that records have and the table has not.
     async fn widen(&mut self, id: &StoreId, members: &Members<'_>) -> Result<()> {
-        let target = &self.targets[id];
-        let missing = members.0.iter().filter(|(name, _)| target.table.column(name).is_none());
-        let missing: Vec<(String, Type)> =
-            missing.map(|(name, value)| (name.clone().into_owned(), guess(value))).collect();
+        let table = &self.targets[id].table;
+        let missing = members.0.iter().filter(|(name, _)| MAKING.column(table, name).is_none());
+        let missing: Vec<Property<'_>> =
+            missing.map(|(name, value)| Property::untold(name, guess(value))).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        for (name, of) in &missing {
-            self.add(id, name, of).await?;
+        for property in &missing {
+            self.add(id, property).await?;
         }
         let key = self.targets[id].key.clone();
-        self.target(id, key).await
+        self.target(id, &key).await
     }
 
     /// Brings in records that have the same properties.
@@ -320,9 +251,8 @@ impl Run {
         let Some(first) = records.first() else { return Ok(()) };
         let target = &self.targets[id];
         let columns: Vec<(&Column, &ColumnWay)> = first
-            .0
-            .iter()
-            .map(|(name, _)| target.column(name).with_context(|| format!("`{name}` was added")))
+            .names()
+            .map(|name| target.column(name).with_context(|| format!("`{name}` was added")))
             .collect::<Result<_>>()?;
         if let Some((column, _)) = columns.iter().find(|(column, _)| column.generated) {
             return Err(Fault::config(format!(
@@ -331,12 +261,12 @@ impl Run {
             ))
             .into());
         }
-        let place = self.place(id)?;
+        let place = self.place(id);
         let client = &self.databases[&place.database].client;
         let settings = &*self.settings;
         let failed = |error| explain(&settings.server, error);
         let path = POSTGRES.path(&target.table.path);
-        let names = POSTGRES.names(first.0.iter().map(|(name, _)| &**name));
+        let names = POSTGRES.names(first.names());
         // Money is read by the server's own customs, and a decimal is not.
         let staged = self.how.mode_of(id) == WriteMode::Upsert
             || columns.iter().any(|(_, way)| way.resolved.ask == Ask::Numeric);
@@ -382,7 +312,7 @@ impl Run {
                     buffer.put_u8(b'\t');
                 }
                 let done = field.write(value, &mut scratch, &mut buffer);
-                done.map_err(|why| Fault::config(format!("{id}: a value of `{name}` {why}")))?;
+                done.map_err(|why| refused(id, name, why))?;
             }
             buffer.put_u8(b'\n');
             if buffer.len() >= PIECE {
@@ -432,23 +362,14 @@ fn merge(
             "{insert} SELECT {values} FROM pg_temp.{INCOMING} i ORDER BY manifold_place"
         );
     }
-    let key: Vec<String> = target.key.iter().map(|part| POSTGRES.name(part)).collect();
-    let below: Vec<String> = key.iter().map(|part| format!("i.{part}")).collect();
-    let changed: Vec<String> = columns
-        .iter()
-        .filter(|(column, _)| !target.key.contains(&column.name))
-        .map(|(column, _)| format!("{0} = excluded.{0}", name(column)))
-        .collect();
-    let then = match changed.as_slice() {
-        [] => "NOTHING".to_owned(),
-        changed => format!("UPDATE SET {}", changed.join(", ")),
-    };
+    let below = target.key.iter().map(|part| format!("i.{}", POSTGRES.name(part)));
+    let below: Vec<String> = below.collect();
+    let then = on_conflict(&POSTGRES, &target.key, columns.iter().map(|(c, _)| c.name.as_str()));
     format!(
         "{insert} SELECT {values} FROM (SELECT DISTINCT ON ({}) * FROM pg_temp.{INCOMING} i \
-         ORDER BY {}, manifold_place DESC) i ON CONFLICT ({}) DO {then}",
+         ORDER BY {}, manifold_place DESC) i{then}",
         below.join(", "),
         below.join(", "),
-        key.join(", ")
     )
 }
 
@@ -470,7 +391,7 @@ fn fits(from: &Type, into: &Type) -> bool {
         (Type::Text | Type::Other, Type::TimeTz | Type::Time) => true,
         (Type::Time, Type::TimeTz) => true,
         (Type::Array(from), Type::Array(into)) => fits(from, into),
-        (from, into) => record::fits(from, into),
+        (from, into) => write::fits(from, into),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records on their way into a table: their members, and which types a column can take.
+//! Records on their way into a table: their members, not looked into.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,43 +7,15 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::types::Type;
-
-/// Whether values of the type `from` can be stored in a column of the type `into` unchanged.
-pub fn fits(from: &Type, into: &Type) -> bool {
-    match (from, into) {
-        (from, into) if from == into => true,
-        (_, Type::Any | Type::Json) | (Type::Any, _) => true,
-        (Type::Integer, Type::Number | Type::Decimal) => true,
-        (Type::Boolean, Type::Integer) => true,
-        // The database refuses a text that is none of its values.
-        (Type::Text | Type::Other, Type::Uuid | Type::Other) => true,
-        // Everything else that is spelled as a string, and documents.
-        (Type::Boolean | Type::Integer | Type::Number | Type::Bytes, Type::Text) => false,
-        (_, Type::Text) => true,
-        _ => false,
-    }
-}
-
-/// A type in a word or two, for a person whose records do not fit.
-pub fn word(of: &Type) -> &'static str {
-    match of {
-        Type::Boolean => "true or false",
-        Type::Integer => "whole numbers",
-        Type::Number => "numbers",
-        Type::Decimal => "exact decimals",
-        Type::Bytes => "bytes",
-        Type::Json | Type::Array(_) => "documents",
-        _ => "text",
-    }
-}
+use crate::fault::Fault;
+use crate::silo::StoreId;
 
 /// The members of a record, in order, not looked into.
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Takes a record apart; an error where it is no object.
-    pub fn of(record: &'a RawValue) -> serde_json::Result<Members<'a>> {
+    /// Takes a store's record apart; an error where it is no object.
+    pub fn of(store: &StoreId, record: &'a RawValue) -> anyhow::Result<Members<'a>> {
         struct Collect;
         impl<'de> Visitor<'de> for Collect {
             type Value = Members<'de>;
@@ -67,7 +39,9 @@ impl<'a> Members<'a> {
                 Ok(Members(members))
             }
         }
-        serde_json::Deserializer::from_str(record.get()).deserialize_map(Collect)
+        let collected = serde_json::Deserializer::from_str(record.get()).deserialize_map(Collect);
+        collected
+            .map_err(|_| Fault::config(format!("{store}: a record is not a JSON object")).into())
     }
 
     /// Their names.
