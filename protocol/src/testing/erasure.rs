@@ -37,6 +37,34 @@ pub struct Can {
     pub change_together: bool,
     /// Has references without an index.
     pub leave_unindexed: bool,
+    /// Has tables in partitions, by the hash of a column, and references of one partition only.
+    pub partition: bool,
+    /// What it can keep a user from.
+    pub denies: &'static [Denial],
+}
+
+/// What a user may not do with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// See it.
+    See,
+    /// See those of its rows that a rule hides.
+    Hidden,
+    /// Delete its rows.
+    Delete,
+    /// Change them.
+    Update,
+}
+
+impl Denial {
+    fn word(self) -> &'static str {
+        match self {
+            Denial::See => "a store that may not be seen",
+            Denial::Hidden => "hidden rows",
+            Denial::Delete => "a store that may not be deleted from",
+            Denial::Update => "a store that may not be changed",
+        }
+    }
 }
 
 /// A database that no other test touches, gone when it is dropped.
@@ -57,6 +85,8 @@ pub trait Database: Sized {
             set_default: true,
             change_together: true,
             leave_unindexed: true,
+            partition: false,
+            denies: &[],
         }
     }
 
@@ -112,6 +142,14 @@ pub trait Database: Sized {
     /// Statements for a trigger that copies deleted rows' `id` of one table into that of another,
     /// named `copies`.
     fn copies(table: &str, into: &str) -> String;
+
+    /// Its form, filled in for a user who may do everything but that with one table.
+    fn deny(&self, _table: &str, _denial: Denial) -> Value {
+        panic!("this database denies nothing")
+    }
+
+    /// That user is gone, and the table as it was.
+    fn deny_no_more(&self, _table: &str) {}
 
     /// The one number a statement yields.
     fn count(&self, sql: &str) -> u64 {

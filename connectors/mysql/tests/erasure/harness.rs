@@ -43,6 +43,8 @@ impl erasure::Database for Database {
             set_default: false,
             change_together: false,
             leave_unindexed: false,
+            partition: false,
+            denies: &[],
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use connector_postgres::Postgres;
-use protocol::testing::erasure;
+use protocol::testing::erasure::{self, Can, Denial};
 use serde_json::{Value, json};
 
 use crate::common::{self, Server};
@@ -16,6 +16,11 @@ impl Database {
     pub(crate) fn of(database: &Rc<common::Database>) -> Database {
         Database(Rc::clone(database))
     }
+
+    /// A user of this database only.
+    fn role(&self) -> String {
+        format!("eraser_of_{}", self.0.name)
+    }
 }
 
 /// References are not checked, and no trigger runs.
@@ -26,6 +31,18 @@ impl erasure::Database for Database {
 
     fn available() -> bool {
         Server::find().is_some()
+    }
+
+    fn can() -> Can {
+        Can {
+            find_keyless: true,
+            defer: true,
+            set_default: true,
+            change_together: true,
+            leave_unindexed: true,
+            partition: true,
+            denies: &[Denial::See, Denial::Hidden, Denial::Delete, Denial::Update],
+        }
     }
 
     fn collations() -> (&'static str, &'static str) {
@@ -72,8 +89,8 @@ impl erasure::Database for Database {
     }
 
     fn tables(&self) -> Vec<String> {
-        let names = "SELECT relname FROM pg_class WHERE relkind = 'r' \
-                     AND relnamespace = 'public'::regnamespace";
+        let names = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') \
+                     AND NOT relispartition AND relnamespace = 'public'::regnamespace";
         self.0.query(names).into_iter().flatten().collect()
     }
 
@@ -86,6 +103,30 @@ impl erasure::Database for Database {
         form["evidence_key"] = json!("a key of some length");
         form["lock_timeout"] = json!(2);
         form
+    }
+
+    fn deny(&self, table: &str, denial: Denial) -> Value {
+        let role = self.role();
+        let change = match denial {
+            Denial::See => format!("REVOKE ALL ON {table} FROM {role}"),
+            Denial::Hidden => format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
+            Denial::Delete => format!("REVOKE DELETE ON {table} FROM {role}"),
+            Denial::Update => format!("REVOKE UPDATE ON {table} FROM {role}"),
+        };
+        self.0.run(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA public TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; {change}"
+        ));
+        let mut form = self.form();
+        (form["username"], form["password"]) = (json!(role), json!("p"));
+        form
+    }
+
+    fn deny_no_more(&self, table: &str) {
+        let role = self.role();
+        self.0.run(&format!(
+            "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY; DROP OWNED BY {role}; DROP ROLE {role}"
+        ));
     }
 
     fn keeps(table: &str, id: i64) -> String {

@@ -39,6 +39,8 @@ impl erasure::Database for Database {
             set_default: true,
             change_together: false,
             leave_unindexed: true,
+            partition: false,
+            denies: &[],
         }
     }
 

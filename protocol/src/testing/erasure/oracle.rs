@@ -34,6 +34,8 @@ pub(super) struct Relation {
     /// The id that the reference has where none is given.
     pub(super) default: Option<i64>,
     pub(super) deferrable: bool,
+    /// Only one partition of the child has it.
+    pub(super) on_partition: bool,
     pub(super) by_hand: Option<Rule>,
 }
 
@@ -55,6 +57,7 @@ pub(super) struct Table {
     pub(super) rekeyed: bool,
     /// Rows from this day on are kept.
     pub(super) kept_since: Option<i64>,
+    pub(super) partitioned: bool,
     /// By id: the references, and the day.
     pub(super) rows: BTreeMap<i64, Row>,
     pub(super) columns: usize,
@@ -75,6 +78,10 @@ pub(super) struct World {
     pub(super) caseless: bool,
     pub(super) tables: Vec<Table>,
     pub(super) relations: Vec<Relation>,
+    /// The table of which a trigger copies the ids of what goes.
+    pub(super) copies: Option<usize>,
+    /// Those ids.
+    pub(super) graveyard: BTreeSet<String>,
 }
 
 pub(super) type At = (usize, i64);
