@@ -13,6 +13,7 @@ pub mod chinook;
 pub mod generated;
 pub mod masked;
 mod oracle;
+pub mod parts;
 pub mod requests;
 pub mod stories;
 
@@ -299,7 +300,6 @@ macro_rules! erasure {
             two_references_to_persons_in_one_row_are_undecided_until_the_policy_says_whose_it_is
             a_profile_that_is_the_same_person_goes_and_a_friend_stays
             another_persons_row_below_the_subjects_makes_it_undecided
-            a_part_goes_unless_a_row_that_stays_refers_to_it
             every_action_on_delete_is_foreseen_and_counted
             circles_are_opened_by_nulling_or_wait_for_the_commit
             of_a_composite_reference_only_what_may_be_null_is_nulled
@@ -310,7 +310,11 @@ macro_rules! erasure {
             a_kept_column_keeps_its_row_and_the_rest_of_it_is_masked
             a_reference_that_cannot_be_null_can_be_set_to_a_constant
             a_default_or_constant_that_would_go_itself_blocks_the_plan
+        }
+        $crate::erasure! { @each $database: parts:
+            a_part_goes_unless_a_row_that_stays_refers_to_it
             a_shared_part_that_is_a_child_as_well_loses_its_reference
+            what_a_parts_kept_rows_own_is_kept_no_longer_than_the_part_is_taken
         }
         $crate::erasure! { @each $database: masked:
             a_masked_key_takes_the_references_to_it_along

@@ -363,7 +363,12 @@ impl<E: Engine> Work<'_, E> {
             if shared == 0 {
                 break;
             }
+            // What kept rows of such parts own is kept for their sake.
+            reasons.clear();
             for place in self.reached() {
+                let (keys, delete) = (key_table(place), Fate::Delete as i64);
+                self.run(format!("UPDATE {keys} SET fate = {delete} WHERE fate <> {delete}"))
+                    .await?;
                 for table in [key_table(place), candidate_table(place)] {
                     if table == key_table(place) || self.has_made(&table) {
                         self.run(format!(

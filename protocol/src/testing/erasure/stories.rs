@@ -30,7 +30,7 @@ pub fn ada<D: Database>(shop: &D) -> Erasure {
 /// What one request does to a schema: its plan, step by step, and the rows that are gone or changed,
 /// `store - row` and `store + row`. Twice is once, and a dry run changes nothing.
 #[track_caller]
-fn done<D: Database>(
+pub(super) fn done<D: Database>(
     sql: &str,
     subject: [&str; 3],
     policy: &Value,
@@ -55,7 +55,12 @@ fn done<D: Database>(
 
 /// A plan that stops: nothing is written.
 #[track_caller]
-fn stops<D: Database>(sql: &str, subject: [&str; 3], policy: &Value, plan: &[&str]) -> D {
+pub(super) fn stops<D: Database>(
+    sql: &str,
+    subject: [&str; 3],
+    policy: &Value,
+    plan: &[&str],
+) -> D {
     let database = D::new(sql);
     let request = database.follow(subject[0], subject[1], subject[2], policy);
     assert_eq!(planned(&database, &request), plan);
@@ -217,46 +222,6 @@ INSERT INTO guest VALUES (1, 1, 'Grace', 'g');
             "shop - 2|1|two",
         ],
     );
-}
-
-pub fn a_part_goes_unless_a_row_that_stays_refers_to_it<D: Database>() {
-    let sql = "
-CREATE TABLE address (id INTEGER PRIMARY KEY, street TEXT);
-CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT, email TEXT, home INTEGER, work INTEGER);
-ALTER TABLE customer ADD FOREIGN KEY (home) REFERENCES address (id);
-ALTER TABLE customer ADD FOREIGN KEY (work) REFERENCES address (id);
-CREATE TABLE bell (id INTEGER PRIMARY KEY, address INTEGER NOT NULL);
-ALTER TABLE bell ADD FOREIGN KEY (address) REFERENCES address (id);
-INSERT INTO address VALUES (1, 'Home Lane'), (2, 'Office Park'), (3, 'Elsewhere');
-INSERT INTO customer VALUES (1, 'Ada', 'ada@x.org', 1, 2), (2, 'Grace', 'grace@x.org', 3, 2);
-INSERT INTO bell VALUES (1, 1), (2, 2);
-";
-    let subject = ["customer", "email", "ada@x.org"];
-    let part = |column: &str| {
-        json!({"schema_name": "customer", "columns": [column], "rule": "part",
-               "references": {"schema_name": "address", "columns": ["id"]}})
-    };
-    done::<D>(
-        sql,
-        subject,
-        &json!({"relations": [part("home"), part("work")]}),
-        &["delete address 1", "delete bell 1", "delete customer 1", "keep address 1"],
-        &["address - 1|Home Lane", "bell - 1|1", "customer - 1|Ada|ada@x.org|1|2"],
-    );
-    // Without a rule, an address that nothing refers to any more is left, named, and not green.
-    let database = D::new(
-        "
-CREATE TABLE address (id INTEGER PRIMARY KEY, street TEXT);
-CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT, email TEXT, home INTEGER);
-ALTER TABLE customer ADD FOREIGN KEY (home) REFERENCES address (id);
-INSERT INTO address VALUES (1, 'Home Lane');
-INSERT INTO customer VALUES (1, 'Ada', 'ada@x.org', 1);
-",
-    );
-    let request = ada(&database);
-    assert_eq!(planned(&database, &request), ["delete customer 1", "left address 1"]);
-    let outcomes = database.erase(&request).unwrap();
-    assert!(outcomes.iter().any(|one| one.store.name == "address" && !one.skipped.is_empty()));
 }
 
 pub fn every_action_on_delete_is_foreseen_and_counted<D: Database>() {
@@ -610,44 +575,4 @@ INSERT INTO machine VALUES (1, 1), (2, 2);
         let policy = json!({"relations": refers, "strategies": strategies});
         stops::<D>(&sql("", ""), ada, &policy, &blocked);
     }
-}
-
-pub fn a_shared_part_that_is_a_child_as_well_loses_its_reference<D: Database>() {
-    // Ada's address has a box, and the box another address, which is Grace's home.
-    let sql = "
-CREATE TABLE address (id INTEGER PRIMARY KEY, street TEXT, box INTEGER);
-CREATE TABLE box (id INTEGER PRIMARY KEY, address INTEGER NOT NULL);
-CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, email TEXT, home INTEGER);
-ALTER TABLE address ADD FOREIGN KEY (box) REFERENCES box (id);
-ALTER TABLE box ADD FOREIGN KEY (address) REFERENCES address (id);
-ALTER TABLE person ADD FOREIGN KEY (home) REFERENCES address (id);
-INSERT INTO address VALUES (1, 'Home Lane', NULL), (2, 'Elsewhere', 1);
-INSERT INTO box VALUES (1, 1);
-INSERT INTO person VALUES (1, 'Ada', 'ada@x.org', 1), (2, 'Grace', 'grace@x.org', 2);
-";
-    let relation = |child: &str, column: &str, parent: &str, rule: &str| {
-        json!({"schema_name": child, "columns": [column], "rule": rule,
-               "references": {"schema_name": parent, "columns": ["id"]}})
-    };
-    let relations =
-        [relation("person", "home", "address", "part"), relation("address", "box", "box", "owns")];
-    done::<D>(
-        sql,
-        ["person", "id", "1"],
-        &json!({ "relations": relations }),
-        &[
-            "delete address 1",
-            "delete box 1",
-            "delete person 1",
-            "keep address 1",
-            "null address(box) 1",
-        ],
-        &[
-            "address - 1|Home Lane|-",
-            "address - 2|Elsewhere|1",
-            "address + 2|Elsewhere|-",
-            "box - 1|1",
-            "person - 1|Ada|ada@x.org|1",
-        ],
-    );
 }
