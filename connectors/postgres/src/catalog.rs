@@ -140,6 +140,7 @@ struct ConstraintRow {
     on_delete: String,
     on_update: String,
     deferrable: bool,
+    partition: bool,
     check: Option<String>,
 }
 
@@ -314,13 +315,24 @@ fn constrain(table: &mut Table, ids: &HashMap<u32, StoreId>, row: ConstraintRow)
         ("c", ..) => table.checks.extend(row.check),
         ("f", Some(columns), Some(references)) => {
             let Some(target) = ids.get(&row.target) else { return };
+            let (mut on_delete, mut on_update) =
+                (on_change(&row.on_delete), on_change(&row.on_update));
+            if row.partition {
+                // What the database changes by itself, it changes in this partition only.
+                if on_delete == OnChange::SetDefault {
+                    on_delete = OnChange::SetNull;
+                }
+                if on_update != OnChange::Restrict {
+                    on_update = OnChange::Refuse;
+                }
+            }
             let key = ForeignKey {
                 name: Some(row.name),
                 columns,
                 table: target.clone(),
                 references,
-                on_delete: on_change(&row.on_delete),
-                on_update: on_change(&row.on_update),
+                on_delete,
+                on_update,
                 deferrable: row.deferrable,
             };
             // Several partitions may say the same of the whole table.

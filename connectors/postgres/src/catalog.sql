@@ -99,6 +99,7 @@ SELECT json_build_object(
         FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
         JOIN pg_attribute t ON t.attrelid = k.confrelid AND t.attnum = u.number),
     'onDelete', k.confdeltype, 'onUpdate', k.confupdtype, 'deferrable', k.condeferrable,
+    'partition', c.relispartition,
     'check', CASE WHEN k.contype = 'c' THEN pg_get_constraintdef(k.oid, true) END)
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid

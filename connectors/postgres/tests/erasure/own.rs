@@ -45,6 +45,36 @@ fn a_reference_of_any_partition_holds_for_the_whole_table() {
 }
 
 #[test]
+fn what_a_database_does_in_one_partition_only_is_done_in_all() {
+    let Some(database) = database(
+        "CREATE TABLE customer (code text PRIMARY KEY, name text, email text);
+         CREATE TABLE visit (id int PRIMARY KEY, customer text, guide text DEFAULT 'nobody')
+             PARTITION BY RANGE (id);
+         CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (1) TO (10);
+         CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (10) TO (20);
+         ALTER TABLE visit_1 ADD FOREIGN KEY (customer) REFERENCES customer ON UPDATE CASCADE;
+         ALTER TABLE visit_1 ADD FOREIGN KEY (guide) REFERENCES customer ON DELETE SET DEFAULT;
+         INSERT INTO customer VALUES ('ADA', 'Ada', 'ada@x.org'), ('EVE', 'Eve', 'eve@x.org'),
+             ('nobody', NULL, NULL);
+         INSERT INTO visit VALUES (1, 'ADA', 'EVE'), (11, 'ADA', 'EVE');",
+    ) else {
+        return;
+    };
+    let refers = json!([{"schema_name": "visit", "columns": ["customer"], "rule": "refers",
+                         "references": {"schema_name": "customer", "columns": ["code"]}}]);
+    let mask = json!([{"schema_name": "customer",
+                       "columns": {"code": "surrogate", "name": null, "email": "keep"}}]);
+    let policy = json!({"relations": refers, "strategies": mask});
+    deleted(&database.erase(&database.follow("customer", "code", "ADA", &policy)).unwrap());
+    let joined = "SELECT count(*) FROM visit v JOIN customer c ON c.code = v.customer \
+                  WHERE c.code LIKE 'erased-%'";
+    assert_eq!(database.count(joined), 2);
+    let policy = json!({ "relations": refers });
+    deleted(&database.erase(&database.follow("customer", "code", "EVE", &policy)).unwrap());
+    assert_eq!(database.count("SELECT count(*) FROM visit WHERE guide IS NULL"), 2);
+}
+
+#[test]
 fn a_partitioned_table_without_a_key_is_erased_through_its_relation() {
     let Some(database) = database(
         "CREATE TABLE customer (id int PRIMARY KEY, name text, email text);
