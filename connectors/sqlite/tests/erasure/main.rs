@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod harness;
+mod killed;
 mod promises;
 
 protocol::erasure!(crate::harness::Database, 600);
