@@ -10,10 +10,12 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub mod chinook;
+pub mod faults;
 pub mod generated;
 pub mod masked;
 mod oracle;
 pub mod parts;
+pub mod proxy;
 pub mod requests;
 pub mod stories;
 
@@ -364,6 +366,21 @@ macro_rules! erasure {
             );
         }
     )*};
+}
+
+/// Makes a test of each way in which connections and processes end. `$database` is a database behind a
+/// port, [`Served`](crate::testing::erasure::faults::Served).
+#[macro_export]
+macro_rules! erasure_faults {
+    ($database:ty) => {
+        $crate::erasure! { @each $database: faults:
+            a_connection_cut_at_any_statement_leaves_all_or_nothing_and_evidence_that_fits
+            a_process_killed_at_any_statement_leaves_all_or_nothing
+            a_lost_answer_to_the_commit_is_settled_by_looking
+            a_lost_answer_to_the_commit_that_cannot_be_settled_is_unknown
+            a_child_that_is_added_at_any_statement_is_erased_too_or_refused
+        }
+    };
 }
 
 /// Runs one story where there is a server; what [`erasure!`](crate::erasure) makes tests of.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use connector_mysql::MySql;
+use protocol::testing::erasure::faults::Served;
 use protocol::testing::erasure::{self, Can, Dump, quoted};
 use serde_json::{Value, json};
 
@@ -134,5 +135,36 @@ impl erasure::Database for Database {
             "CREATE TRIGGER copies AFTER DELETE ON {table} FOR EACH ROW \
              INSERT INTO {into} VALUES (OLD.id)"
         )
+    }
+}
+
+impl Served for Database {
+    const SETTLES: bool = false;
+    const PROGRAM: &'static str = env!("CARGO_BIN_EXE_connector-mysql");
+
+    fn through(&self, port: u16) -> Value {
+        let mut form = erasure::Database::form(self);
+        (form["port"], form["sslmode"]) = (json!(port), json!("disable"));
+        form
+    }
+
+    fn clients(&self) -> u64 {
+        erasure::Database::count(
+            self,
+            "SELECT count(*) FROM information_schema.PROCESSLIST \
+             WHERE DB = DATABASE() AND ID <> CONNECTION_ID()",
+        )
+    }
+
+    fn beside(&self, statements: &'static [&'static str]) -> Box<dyn Fn() + Send + Sync> {
+        let (server, name) = (self.server.clone(), self.database.name.clone());
+        let statements = format!(
+            "SET SESSION innodb_lock_wait_timeout = 0; BEGIN; {}; COMMIT",
+            statements.join("; ")
+        );
+        Box::new(move || {
+            // It ends at the first statement that is refused.
+            server.client(&name).args(["-e", &statements]).output().unwrap();
+        })
     }
 }

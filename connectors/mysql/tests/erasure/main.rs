@@ -9,3 +9,4 @@ mod own;
 mod server;
 
 protocol::erasure!(crate::harness::Database, 100);
+protocol::erasure_faults!(crate::harness::Database);

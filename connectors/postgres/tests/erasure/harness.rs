@@ -4,6 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use connector_postgres::Postgres;
+use protocol::testing::erasure::faults::Served;
 use protocol::testing::erasure::{self, Can, Denial};
 use serde_json::{Value, json};
 
@@ -147,5 +148,37 @@ impl erasure::Database for Database {
                  'BEGIN INSERT INTO public.{into} VALUES (old.id); RETURN NULL; END';
              CREATE TRIGGER copies AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION copy();"
         )
+    }
+}
+
+impl Served for Database {
+    const SETTLES: bool = true;
+    const PROGRAM: &'static str = env!("CARGO_BIN_EXE_connector-postgres");
+
+    fn through(&self, port: u16) -> Value {
+        let mut form = erasure::Database::form(self);
+        form["port"] = json!(port);
+        form
+    }
+
+    fn clients(&self) -> u64 {
+        erasure::Database::count(
+            self,
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        )
+    }
+
+    fn beside(&self, statements: &'static [&'static str]) -> Box<dyn Fn() + Send + Sync> {
+        let (name, statements) = (self.0.name.clone(), statements.join("; "));
+        Box::new(move || {
+            Server::find().unwrap().run(
+                &name,
+                &format!(
+                    "DO 'BEGIN SET LOCAL lock_timeout = 50; {statements};
+                         EXCEPTION WHEN OTHERS THEN NULL; END'"
+                ),
+            );
+        })
     }
 }

@@ -8,6 +8,6 @@ mod faults;
 mod harness;
 mod others;
 mod own;
-mod proxy;
 
 protocol::erasure!(crate::harness::Database, 150);
+protocol::erasure_faults!(crate::harness::Database);

@@ -5,14 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol::silo::Erasure;
+use protocol::testing::erasure::faults::{Ended, Served as _, at_each, kinds, port};
+use protocol::testing::erasure::proxy::{Cut, Proxy};
 use protocol::testing::erasure::stories::{SHOP, ada};
 use protocol::testing::erasure::{Database as _, deleted};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::faults::{Ended, at_each, kinds, port, through};
 use crate::harness::Database;
-use crate::proxy::{Cut, Proxy};
 
 fn database() -> Option<Database> {
     Database::available().then(|| Database::new(SHOP))
@@ -161,21 +161,12 @@ fn a_row_that_is_changed_meanwhile_undoes_everything_and_it_is_planned_and_compa
 fn a_row_that_is_written_at_any_statement_is_never_erased_by_half() {
     let Some(pristine) = database() else { return };
     let proxy = Proxy::new(port(&pristine), None, true, || {});
-    deleted(&pristine.erase_by(&through(&pristine, &proxy), &ada(&pristine)).unwrap());
+    deleted(&pristine.erase_by(&pristine.through(proxy.port), &ada(&pristine)).unwrap());
     let pieces = proxy.passed();
-    let ended = at_each((0..pieces).step_by(4), |database, piece| {
-        let name = database.0.name.clone();
-        let write = move || {
-            crate::common::Server::find().unwrap().run(
-                &name,
-                "DO 'BEGIN
-                     SET LOCAL lock_timeout = 50;
-                     UPDATE line SET order_id = order_id WHERE id = 1;
-                 EXCEPTION WHEN OTHERS THEN NULL; END'",
-            );
-        };
+    let ended = at_each((0..pieces).step_by(4), |database: &Database, piece| {
+        let write = database.beside(&["UPDATE line SET order_id = order_id WHERE id = 1"]);
         let proxy = Proxy::new(port(database), Some(Cut::Nowhere(piece)), true, write);
-        let outcomes = database.erase_by(&through(database, &proxy), &ada(database)).unwrap();
+        let outcomes = database.erase_by(&database.through(proxy.port), &ada(database)).unwrap();
         assert_eq!(deleted(&outcomes)["line"], 3, "piece {piece}");
         assert_eq!(database.count("SELECT count(*) FROM line"), 1, "piece {piece}");
         let again = proxy.passed() > pieces + 10;

@@ -1,4 +1,5 @@
-//! A proxy between the connector and the server that breaks connections where a test says.
+//! A proxy between a connector and its server that breaks connections where a test says. It knows
+//! nothing of what the two say but the word COMMIT: a piece is what comes at once.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Where connections break. After that none is taken any more.
-pub(crate) enum Cut {
+#[derive(Debug)]
+pub enum Cut {
     /// Before so many pieces of what the client says were passed on, all connections together.
     Pieces(usize),
     /// Nothing breaks: what is to run then runs, and the piece is passed on.
@@ -17,8 +19,10 @@ pub(crate) enum Cut {
     AfterCommit,
 }
 
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+/// The proxy, until the test ends.
+pub struct Proxy {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
     /// How many pieces were passed on.
     passed: Arc<AtomicUsize>,
     shared: Arc<Shared>,
@@ -37,8 +41,9 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Listens, and passes on to the server's port.
-    pub(crate) fn new(
+    /// Listens, and passes on to the server's port. `at` runs where it is cut, and connections after
+    /// that are taken where it says `again`.
+    pub fn new(
         server: u16,
         cut: Option<Cut>,
         again: bool,
@@ -88,11 +93,13 @@ impl Proxy {
         Proxy { port, passed, shared }
     }
 
-    pub(crate) fn passed(&self) -> usize {
+    /// How many pieces of what clients say it has passed on.
+    pub fn passed(&self) -> usize {
         self.passed.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn broke(&self) -> bool {
+    /// Whether it broke the connections.
+    pub fn broke(&self) -> bool {
         self.shared.broken.load(Ordering::SeqCst)
     }
 }
