@@ -337,16 +337,16 @@ impl Output {
 
     /// Pushes a record that is JSON already, such as a slice of a response body.
     pub fn push_raw(&mut self, record: &RawValue) -> Result<()> {
-        self.push_json(record.get())
+        self.push_json(record.get().as_bytes())
     }
 
     /// The same of a text that is JSON.
-    pub(crate) fn push_json(&mut self, record: &str) -> Result<()> {
+    pub(crate) fn push_json(&mut self, record: &[u8]) -> Result<()> {
         if self.chosen.is_some() {
-            return self.push_chosen(record.as_bytes());
+            return self.push_chosen(record);
         }
         self.framed(|buffer, _| {
-            on_one_line(buffer, record.as_bytes());
+            on_one_line(buffer, record);
             Ok(Vec::new())
         })
     }

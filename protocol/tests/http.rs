@@ -695,6 +695,50 @@ async fn pages_without_records_do_not_end_a_list() {
 }
 
 #[tokio::test]
+async fn of_a_page_that_is_broken_in_its_middle_nothing_is_written() {
+    let server = serve(|call| match call.query("after") {
+        None => Answer::new(200, "application/json", r#"{"data":[{"n":1},{"n":2 3}],"next":"a"}"#),
+        _ => Answer::json(&json!({ "data": records(7, 8), "next": null })),
+    });
+    let (result, printed) = read(&client(&server), LIST, None, 1).await;
+    let (_, why) = failure(result);
+    assert!(why.contains("something that is not JSON"), "{why}");
+    assert!(printed.records().is_empty());
+}
+
+/// A reader of the output that takes nothing before it is told to.
+struct Waiting(std::sync::mpsc::Receiver<()>);
+
+impl Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let told = self.0.recv_timeout(Duration::from_secs(20));
+        told.map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_next_page_is_asked_for_before_this_one_is_written() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = serve(move |call| match call.query("after") {
+        None => Answer::json(&json!({ "data": records(0, 5_000), "next": "a" })),
+        _ => {
+            // Enough for every write.
+            (0..100).for_each(|_| tell.send(()).unwrap_or(()));
+            Answer::json(&json!({ "data": records(5_000, 5_001), "next": null }))
+        }
+    });
+    let sink = Arc::new(Sink::new(Box::new(Waiting(told)), false));
+    let mut out = Outputs::new(sink, Shape::default()).store(StoreId::named("t"));
+    let from = From { cursor: None, properties: None, since: None, parallel: 1 };
+    Reader::new(&client(&server), LIST).read(&from, None, &mut out).await.unwrap();
+    assert_eq!(out.finish().unwrap(), 5_001);
+}
+
+#[tokio::test]
 async fn a_list_without_end_is_an_error() {
     let turn = AtomicUsize::new(0);
     let server = serve(move |call| {
@@ -868,8 +912,11 @@ async fn children_carry_what_they_get_from_their_parents() {
     let mut out = outputs.store(StoreId::named("t"));
     let schema = json!({ "properties": { "n": { "type": "string" }, "parent": {}, "z": {} } });
     let sample = Sample { limit: 5, seed: 0, properties: None };
-    let projection = Projection::new(&schema, None);
-    Reader::new(&client(&server), CHILDREN).sample(&sample, &projection, &mut out).await.unwrap();
+    let mut projection = Projection::new(&schema, None);
+    Reader::new(&client(&server), CHILDREN)
+        .sample(&sample, &mut projection, &mut out)
+        .await
+        .unwrap();
     out.finish().unwrap();
     let records = Printed(bytes.lines()).records();
     assert_eq!(records.len(), 5);

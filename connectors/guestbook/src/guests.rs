@@ -112,8 +112,8 @@ impl Store for Guests<'_> {
     }
 
     async fn scan(&self, sample: &Sample, out: &mut Output) -> Result<()> {
-        let projection = projection(sample.properties.as_deref());
-        Reader::new(&self.0.client, GUESTS).sample(sample, &projection, out).await
+        let mut projection = projection(sample.properties.as_deref());
+        Reader::new(&self.0.client, GUESTS).sample(sample, &mut projection, out).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -124,15 +124,15 @@ impl Store for Guests<'_> {
 #[async_trait]
 impl Read for Guests<'_> {
     async fn read(&self, from: &From<'_>, out: &mut Output) -> Result<()> {
-        let projection = projection(from.properties);
-        Reader::new(&self.0.client, GUESTS).read(from, Some(&projection), out).await
+        let mut projection = projection(from.properties);
+        Reader::new(&self.0.client, GUESTS).read(from, Some(&mut projection), out).await
     }
 }
 
 #[async_trait]
 impl Query for Guests<'_> {
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()> {
-        let projection = projection(subject.properties.as_deref());
+        let mut projection = projection(subject.properties.as_deref());
         let found = found(&self.0.client, subject).await?;
         found.values().try_for_each(|record| projection.push(record, &[], out))
     }

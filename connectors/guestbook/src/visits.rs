@@ -50,8 +50,8 @@ impl Store for Visits<'_> {
     }
 
     async fn scan(&self, sample: &Sample, out: &mut Output) -> Result<()> {
-        let projection = projection(sample.properties.as_deref());
-        Reader::new(&self.0.client, VISITS).sample(sample, &projection, out).await
+        let mut projection = projection(sample.properties.as_deref());
+        Reader::new(&self.0.client, VISITS).sample(sample, &mut projection, out).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -62,7 +62,7 @@ impl Store for Visits<'_> {
 #[async_trait]
 impl Read for Visits<'_> {
     async fn read(&self, from: &From<'_>, out: &mut Output) -> Result<()> {
-        let projection = projection(from.properties);
-        Reader::new(&self.0.client, VISITS).read(from, Some(&projection), out).await
+        let mut projection = projection(from.properties);
+        Reader::new(&self.0.client, VISITS).read(from, Some(&mut projection), out).await
     }
 }

@@ -401,8 +401,10 @@ impl Store for Object<'_> {
     }
 
     async fn scan(&self, sample: &Sample, out: &mut Output) -> Result<()> {
-        let projection = self.projection(sample.properties.as_deref());
-        Reader::new(&self.silo.client, self.kind.resource).sample(sample, &projection, out).await
+        let mut projection = self.projection(sample.properties.as_deref());
+        Reader::new(&self.silo.client, self.kind.resource)
+            .sample(sample, &mut projection, out)
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -417,7 +419,9 @@ impl Store for Object<'_> {
 #[async_trait]
 impl Read for Object<'_> {
     async fn read(&self, from: &From<'_>, out: &mut Output) -> Result<()> {
-        let projection = self.projection(from.properties);
-        Reader::new(&self.silo.client, self.kind.resource).read(from, Some(&projection), out).await
+        let mut projection = self.projection(from.properties);
+        Reader::new(&self.silo.client, self.kind.resource)
+            .read(from, Some(&mut projection), out)
+            .await
     }
 }

@@ -259,7 +259,7 @@ async fn events(client: &Client, person: &str) -> Result<Vec<Found>> {
 #[async_trait]
 impl Query for Object<'_> {
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()> {
-        let projection = self.projection(subject.properties.as_deref());
+        let mut projection = self.projection(subject.properties.as_deref());
         for found in self.found(&self.silo.client, subject).await? {
             let more = Projection::derived(&found.record, self.kind.resource.derive);
             projection.push(&found.record, &more, out)?;

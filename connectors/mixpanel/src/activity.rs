@@ -91,7 +91,7 @@ impl Activity<'_> {
     }
 }
 
-fn push(projection: &Projection, event: &RawValue, out: &mut Output) -> Result<()> {
+fn push(projection: &mut Projection, event: &RawValue, out: &mut Output) -> Result<()> {
     let more = Projection::derived(event, DERIVED);
     let time = text_at(event.get().as_bytes(), "/properties/time").ok().flatten();
     projection.push_with(event, &more, &[("time", time.as_deref().unwrap_or("null"))], out)
@@ -124,7 +124,7 @@ impl Store for Activity<'_> {
     }
 
     async fn scan(&self, sample: &Sample, out: &mut Output) -> Result<()> {
-        let projection = Projection::new(&schema(), sample.properties.as_deref());
+        let mut projection = Projection::new(&schema(), sample.properties.as_deref());
         let mut left = sample.limit;
         if left == 0 {
             return Ok(());
@@ -132,7 +132,7 @@ impl Store for Activity<'_> {
         let today = Day::of(self.0.api.account()?.now());
         let days = (date::start(self.0.config.start_date.as_deref())?, today);
         self.export(days, Some(sample.limit), |event| {
-            push(&projection, event, out)?;
+            push(&mut projection, event, out)?;
             left -= 1;
             Ok(if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })
@@ -151,7 +151,7 @@ impl Store for Activity<'_> {
 #[async_trait]
 impl Read for Activity<'_> {
     async fn read(&self, from: &From<'_>, out: &mut Output) -> Result<()> {
-        let projection = Projection::new(&schema(), from.properties);
+        let mut projection = Projection::new(&schema(), from.properties);
         if let Some(cursor) = from.cursor
             && cursor != "time"
         {
@@ -187,7 +187,7 @@ impl Read for Activity<'_> {
                     .since
                     .is_none_or(|since| taken_in(event).is_none_or(|taken_in| taken_in >= since));
                 if wanted {
-                    push(&projection, event, out)?;
+                    push(&mut projection, event, out)?;
                 }
                 Ok(ControlFlow::Continue(()))
             })

@@ -32,7 +32,7 @@ fn schema() -> Value {
 
 impl Lexicon<'_> {
     fn push(&self, limit: usize, wanted: Option<&[String]>, out: &mut Output) -> Result<()> {
-        let projection = Projection::new(&schema(), wanted);
+        let mut projection = Projection::new(&schema(), wanted);
         for entry in entries(&self.0.api.account()?.lexicon)?.into_iter().take(limit) {
             projection.push(entry, &[], out)?;
         }

@@ -122,7 +122,7 @@ impl User<'_> {
         wanted: Option<&[String]>,
         out: &mut Output,
     ) -> Result<()> {
-        let projection = Projection::new(self.json_schema().await?, wanted);
+        let mut projection = Projection::new(self.json_schema().await?, wanted);
         let mut left = limit;
         if left == 0 {
             return Ok(());
@@ -221,7 +221,8 @@ impl Read for User<'_> {
 #[async_trait]
 impl Query for User<'_> {
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()> {
-        let projection = Projection::new(self.json_schema().await?, subject.properties.as_deref());
+        let mut projection =
+            Projection::new(self.json_schema().await?, subject.properties.as_deref());
         self.found(subject, |profile| {
             projection.push(profile.properties, &[(ID, profile.id())], out)
         })

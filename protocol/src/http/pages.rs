@@ -102,6 +102,29 @@ impl Pages {
         }
     }
 
+    /// Where in the body it says how the list goes on.
+    fn token(&self) -> Option<&'static str> {
+        match self {
+            Pages::Token { at, .. } | Pages::Scroll { at, .. } | Pages::Url { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether a page's records have a say in how the list goes on.
+    fn count_records(&self) -> bool {
+        match self {
+            Pages::One
+            | Pages::Token { .. }
+            | Pages::HeaderToken { .. }
+            | Pages::Url { .. }
+            | Pages::Link => false,
+            Pages::Scroll { .. }
+            | Pages::Offset { .. }
+            | Pages::Number { .. }
+            | Pages::Custom { .. } => true,
+        }
+    }
+
     /// Whether a place in the list can be kept for another process.
     pub fn can_resume(&self) -> bool {
         !matches!(self, Pages::One | Pages::Scroll { .. } | Pages::Custom { .. })
@@ -175,27 +198,55 @@ impl<'c> Walk<'c> {
 
     /// The next page; `None` at the end. Each must be followed by [`Walk::turn`].
     pub async fn page(&self) -> Result<Option<Reply>> {
-        if self.ended {
-            return Ok(None);
-        }
-        if self.number >= self.cap {
-            let why = format!(
-                "{}: {} has more than {} pages; it seems to have no end",
-                self.client.host(),
-                self.request.name,
-                self.cap
-            );
-            return Err(Fault::system(why).into());
-        }
-        match self.missing_ends {
-            true => self.client.find(&self.request).await,
-            false => self.client.send(&self.request).await.map(Some),
+        self.fetch().await
+    }
+
+    /// The same, for a task of its own.
+    pub(super) fn fetch(&self) -> impl Future<Output = Result<Option<Reply>>> + Send + 'static {
+        let Walk { number, cap, ended, missing_ends, .. } = *self;
+        let (client, request) = (self.client.clone(), self.request.clone());
+        async move {
+            if ended {
+                return Ok(None);
+            }
+            if number >= cap {
+                let (host, name) = (client.host(), &request.name);
+                let why =
+                    format!("{host}: {name} has more than {cap} pages; it seems to have no end");
+                return Err(Fault::system(why).into());
+            }
+            match missing_ends {
+                true => client.find(&request).await,
+                false => client.send(&request).await.map(Some),
+            }
         }
     }
 
     /// Says how many records a page held, and works out how the list goes on.
     pub fn turn(&mut self, reply: &Reply, records: usize) -> Result<()> {
-        let next = self.following(reply, records)?;
+        let token = match self.pages.token() {
+            Some(at) => reply.text(at)?,
+            None => None,
+        };
+        self.records += records as u64;
+        let next = self.following(reply, records, token)?;
+        self.go_on(reply, next)
+    }
+
+    /// Does what [`Walk::turn`] does, where the next page is known before this one's records are.
+    pub(super) fn turn_early(&mut self, reply: &Reply) -> Option<Result<()>> {
+        if self.pages.count_records() {
+            return None;
+        }
+        let token = match self.pages.token() {
+            Some(at) => reply.text_at_end(at)?,
+            None => None,
+        };
+        let next = self.following(reply, 0, token);
+        Some(next.and_then(|next| self.go_on(reply, next)))
+    }
+
+    fn go_on(&mut self, reply: &Reply, next: Option<Next>) -> Result<()> {
         self.number += 1;
         let Some(next) = next else {
             self.ended = true;
@@ -221,19 +272,23 @@ impl<'c> Walk<'c> {
         matches!(self.pages, Pages::Scroll { .. }) && self.next.is_some()
     }
 
-    fn following(&mut self, reply: &Reply, records: usize) -> Result<Option<Next>> {
-        self.records += records as u64;
+    /// What asks for the page after one with so many records, and this token in its body.
+    fn following(
+        &self,
+        reply: &Reply,
+        records: usize,
+        token: Option<String>,
+    ) -> Result<Option<Next>> {
         let put = |value: Value| Next::Put(vec![value]);
         Ok(match &self.pages {
             Pages::One => None,
-            Pages::Token { at, .. } => reply.text(at)?.map(|token| put(token.into())),
             Pages::Scroll { .. } if records == 0 => None,
-            Pages::Scroll { at, .. } => reply.text(at)?.map(|token| put(token.into())),
+            Pages::Token { .. } | Pages::Scroll { .. } => token.map(|token| put(token.into())),
             Pages::HeaderToken { header, .. } => {
                 let token = reply.headers.get(*header).and_then(|token| token.to_str().ok());
                 token.filter(|token| !token.is_empty()).map(|token| put(token.into()))
             }
-            Pages::Url { at } => self.link(reply, reply.text(at)?)?,
+            Pages::Url { .. } => self.link(reply, token)?,
             Pages::Link => {
                 let links = reply.headers.get_all(LINK).iter().filter_map(|l| l.to_str().ok());
                 let next = links.filter_map(next_of).next().map(str::to_owned);

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
@@ -19,12 +18,15 @@ use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use super::client::{Client, PAGES};
 use super::pages::{Next, Pages, Walk};
-use super::records::{Projection, derived, text_at};
+use super::pointer::text_at;
+use super::projection::{Projection, derived};
 use super::request::{Reply, Request};
 use super::resource::{Incremental, Parent, Resource};
+use super::slices::Slices;
 use crate::fault::Fault;
 use crate::log;
 use crate::output::Output;
@@ -84,7 +86,7 @@ impl<'a> Reader<'a> {
     pub async fn read(
         &self,
         from: &From<'_>,
-        projection: Option<&Projection>,
+        projection: Option<&mut Projection>,
         out: &mut Output,
     ) -> Result<()> {
         let chain = self.resource.chain();
@@ -102,7 +104,7 @@ impl<'a> Reader<'a> {
     pub async fn sample(
         &self,
         sample: &Sample,
-        projection: &Projection,
+        projection: &mut Projection,
         out: &mut Output,
     ) -> Result<()> {
         let chain = self.resource.chain();
@@ -119,7 +121,7 @@ impl<'a> Reader<'a> {
         key: Option<String>,
         left: &'s mut usize,
         lists: &'s mut usize,
-        projection: &'s Projection,
+        projection: &'s mut Projection,
         out: &'s mut Output,
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
@@ -128,14 +130,15 @@ impl<'a> Reader<'a> {
             let mut walk = self.walk(level, key.as_deref(), None)?;
             while *left > 0 && (key.is_none() || *lists > 0) {
                 let Some(reply) = walk.page().await? else { break };
-                let records = reply.slices(level.records)?;
-                for record in records.iter().copied() {
+                let records = reply.slices(level.records, Some(&mut projection.names))?;
+                for nth in 0..records.len() {
                     if *left == 0 || *lists == 0 {
                         break;
                     }
+                    let record = reply.record(&records, nth);
                     match deeper.first().and_then(|child| child.parent) {
                         None => {
-                            push(level, record, &more, Some(projection), out)?;
+                            push(level, &reply, &records, nth, &more, Some(projection), out)?;
                             *left -= 1;
                         }
                         Some(parent) => {
@@ -184,7 +187,7 @@ impl<'a> Reader<'a> {
         &self,
         level: &Resource,
         mut so_far: SoFar,
-        projection: Option<&Projection>,
+        mut projection: Option<&mut Projection>,
         out: &mut Output,
     ) -> Result<()> {
         let SoFar { place, .. } = &so_far;
@@ -193,33 +196,32 @@ impl<'a> Reader<'a> {
         let mut again = Again::default();
         while let Some(reply) = page.take() {
             so_far.note_time(&reply);
-            let records = reply.slices(level.records)?;
-            let turned = walk.turn(&reply, records.len());
-            let came = {
-                // Ask for the next page before this one is written: the other side works meanwhile.
-                let mut next = pin!(async {
-                    match &turned {
-                        Ok(()) => walk.page().await,
-                        Err(_) => Ok(None),
-                    }
-                });
-                let early = futures::poll!(next.as_mut());
-                let scrolls = matches!(level.pages, Pages::Scroll { .. });
-                for record in &records {
-                    if scrolls && again.has(record) {
-                        continue;
-                    }
-                    if so_far.wants(&reply, record, level)? {
-                        push(level, record, &[], projection, out)?;
-                    }
+            // The next page is asked for as early as can be: it comes while this one is written.
+            let mut next = JoinSet::new();
+            let early = walk.turn_early(&reply);
+            if let Some(Ok(())) = early {
+                next.spawn(walk.fetch());
+            }
+            let names = projection.as_mut().map(|projection| &mut projection.names);
+            let records = reply.slices(level.records, names)?;
+            let turned = early.unwrap_or_else(|| walk.turn(&reply, records.len()));
+            if turned.is_ok() && next.is_empty() {
+                next.spawn(walk.fetch());
+            }
+            let scrolls = matches!(level.pages, Pages::Scroll { .. });
+            for nth in 0..records.len() {
+                let record = reply.record(&records, nth);
+                if scrolls && again.has(record) {
+                    continue;
                 }
-                match early {
-                    Poll::Ready(page) => page,
-                    Poll::Pending => next.await,
+                if so_far.wants(&reply, record, level)? {
+                    let projection = projection.as_deref_mut();
+                    push(level, &reply, &records, nth, &[], projection, out)?;
                 }
-            };
+            }
             turned?;
-            page = match came {
+            let came = next.join_next().await.context("the next page was asked for")?;
+            page = match came.context("asking for the next page")? {
                 Err(error) if walk.is_lost_by_failure() && again.times < AGAIN => {
                     log::debug(format_args!("the list is begun again: {error:#}"));
                     again.times += 1;
@@ -242,7 +244,7 @@ impl<'a> Reader<'a> {
         root: &Resource,
         rest: &[Resource],
         mut so_far: SoFar,
-        projection: Option<&Projection>,
+        mut projection: Option<&mut Projection>,
         out: &mut Output,
     ) -> Result<()> {
         let (leaf, parent) = match rest {
@@ -297,9 +299,12 @@ impl<'a> Reader<'a> {
                     sheets.push_back(Sheet { number, left: parents, after });
                 }
                 Some(Step::Page { sheet, key, more, reply, next }) => {
-                    for record in reply.slices(leaf.records)? {
-                        if so_far.wants(&reply, record, leaf)? {
-                            push(leaf, record, &more, projection, out)?;
+                    let names = projection.as_mut().map(|projection| &mut projection.names);
+                    let records = reply.slices(leaf.records, names)?;
+                    for nth in 0..records.len() {
+                        if so_far.wants(&reply, reply.record(&records, nth), leaf)? {
+                            let projection = projection.as_deref_mut();
+                            push(leaf, &reply, &records, nth, &more, projection, out)?;
                         }
                     }
                     match next {
@@ -358,10 +363,11 @@ impl<'a> Reader<'a> {
                 let Some(reply) = walk.page().await? else {
                     return Ok::<_, anyhow::Error>(None);
                 };
-                let records = reply.slices(pointer)?;
+                let records = reply.slices(pointer, None)?;
                 walk.turn(&reply, records.len())?;
                 let mut all = Vec::with_capacity(records.len());
-                for record in records {
+                for nth in 0..records.len() {
+                    let record = reply.record(&records, nth);
                     if is_wanted(&reply, record, incremental.as_ref(), since)? {
                         let key = key_of(&reply, record, &parent)?;
                         let more = carried(&reply, record, &parent)?;
@@ -390,7 +396,7 @@ impl<'a> Reader<'a> {
             let Some((level, deeper)) = levels.split_first() else { return Ok(()) };
             let mut walk = self.walk(level, Some(&one.key), since)?.from(from)?;
             while let Some(reply) = walk.page().await? {
-                let records = reply.slices(level.records)?;
+                let records = reply.slices(level.records, None)?;
                 walk.turn(&reply, records.len())?;
                 match deeper.first().and_then(|child| child.parent) {
                     None => {
@@ -406,7 +412,8 @@ impl<'a> Reader<'a> {
                     }
                     Some(parent) => {
                         let mut children = Vec::with_capacity(records.len());
-                        for record in records {
+                        for nth in 0..records.len() {
+                            let record = reply.record(&records, nth);
                             let key = key_of(&reply, record, &parent)?;
                             children.push((key, carried(&reply, record, &parent)?));
                         }
@@ -482,7 +489,7 @@ struct Again {
 
 impl Again {
     /// Whether a record was written before the list was begun again; notes that it will be.
-    fn has(&mut self, record: &str) -> bool {
+    fn has(&mut self, record: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
         record.hash(&mut hasher);
         !self.written.insert(hasher.finish()) && self.times > 0
@@ -508,7 +515,7 @@ impl SoFar {
     }
 
     /// Whether a record of `level` changed since the time that was asked for.
-    fn wants(&self, reply: &Reply, record: &str, level: &Resource) -> Result<bool> {
+    fn wants(&self, reply: &Reply, record: &[u8], level: &Resource) -> Result<bool> {
         is_wanted(reply, record, level.incremental.as_ref(), self.place.since)
     }
 
@@ -532,46 +539,51 @@ impl SoFar {
 /// Whether a record changed since a time. One without a time did.
 fn is_wanted(
     reply: &Reply,
-    record: &str,
+    record: &[u8],
     incremental: Option<&Incremental>,
     since: Option<i64>,
 ) -> Result<bool> {
     let (Some(incremental), Some(since)) = (incremental, since) else { return Ok(true) };
     let pointer = format!("/{}", incremental.property);
-    let text = text_at(record.as_bytes(), &pointer)
+    let text = text_at(record, &pointer)
         .map_err(|_| reply.shape(&format!("`{}` must be a time", incremental.property)))?;
     Ok(text.and_then(|text| text.parse::<i64>().ok()).is_none_or(|changed| changed >= since))
 }
 
-fn key_of(reply: &Reply, record: &str, parent: &Parent) -> Result<String> {
-    let key = text_at(record.as_bytes(), parent.key).ok().flatten();
+fn key_of(reply: &Reply, record: &[u8], parent: &Parent) -> Result<String> {
+    let key = text_at(record, parent.key).ok().flatten();
     key.ok_or_else(|| reply.shape(&format!("a record has no `{}`", parent.key)))
 }
 
-fn carried(reply: &Reply, record: &str, parent: &Parent) -> Result<Vec<(&'static str, String)>> {
+fn carried(reply: &Reply, record: &[u8], parent: &Parent) -> Result<Vec<(&'static str, String)>> {
     let mut more = Vec::with_capacity(parent.carry.len());
     for (name, pointer) in parent.carry {
-        let value = text_at(record.as_bytes(), pointer)
+        let value = text_at(record, pointer)
             .map_err(|_| reply.shape(&format!("`{pointer}` must be a text or number")))?;
         more.extend(value.map(|value| (*name, value)));
     }
     Ok(more)
 }
 
+/// Pushes the record of a page that is `nth` of its `slices`.
 fn push(
     level: &Resource,
-    record: &str,
+    reply: &Reply,
+    slices: &Slices,
+    nth: usize,
     more: &[(&'static str, String)],
-    projection: Option<&Projection>,
+    projection: Option<&mut Projection>,
     out: &mut Output,
 ) -> Result<()> {
     match projection {
-        Some(projection) if level.derive.is_empty() => projection.push_json(record, more, &[], out),
-        Some(projection) => {
-            let mut all = derived(record, level.derive);
-            all.extend_from_slice(more);
-            projection.push_json(record, &all, &[], out)
+        Some(projection) if level.derive.is_empty() => {
+            projection.push_slice(&reply.body, slices, nth, more, out)
         }
-        None => out.push_json(record),
+        Some(projection) => {
+            let mut all = derived(reply.record(slices, nth), level.derive);
+            all.extend_from_slice(more);
+            projection.push_slice(&reply.body, slices, nth, &all, out)
+        }
+        None => out.push_json(reply.record(slices, nth)),
     }
 }

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::records::{self, Unsliced};
+use super::pointer::{self, Unsliced};
+use super::slices::{Names, Slices};
 use super::{retry, url};
 use crate::config::complaint;
 use crate::fault::Fault;
@@ -243,22 +244,33 @@ impl Reply {
     /// The records in the body: the elements of the array at a JSON pointer, or the whole body
     /// where the pointer is empty and names no array.
     pub fn records(&self, pointer: &str) -> Result<Vec<&RawValue>> {
-        let records = self.slices(pointer)?.into_iter().map(serde_json::from_str);
-        Ok(records.collect::<serde_json::Result<_>>()?)
+        let slices = self.slices(pointer, None)?;
+        let records = (0..slices.len()).map(|nth| self.record(&slices, nth));
+        Ok(records.map(serde_json::from_slice).collect::<serde_json::Result<_>>()?)
     }
 
-    /// The same as text that is JSON.
-    pub(super) fn slices(&self, pointer: &str) -> Result<Vec<&str>> {
-        let (records, list) =
-            records::slice(&self.body, pointer).map_err(|error| self.unsliced(&error))?;
+    /// The places of the records, and of their members where their names are given.
+    pub(super) fn slices(&self, pointer: &str, names: Option<&mut Names>) -> Result<Slices> {
+        let slices =
+            Slices::of(&self.body, pointer, names).map_err(|error| self.unsliced(&error))?;
         // What was found there before is found again.
-        self.list.get_or_init(|| list);
-        Ok(records)
+        self.list.get_or_init(|| slices.list.clone());
+        Ok(slices)
+    }
+
+    /// The record that is `nth` of its `slices`, as JSON.
+    pub(super) fn record(&self, slices: &Slices, nth: usize) -> &[u8] {
+        &self.body[slices.range(nth)]
+    }
+
+    /// What [`Reply::text`] gives, where the body's end tells before its records are looked for.
+    pub(super) fn text_at_end(&self, pointer: &str) -> Option<Option<String>> {
+        pointer::text_at_end(&self.body, pointer)
     }
 
     /// The scalar at a JSON pointer as text; `None` where there is none, or it is null or empty.
     pub fn text(&self, pointer: &str) -> Result<Option<String>> {
-        let text = records::text_beside(&self.body, pointer, self.list.get());
+        let text = pointer::text_beside(&self.body, pointer, self.list.get());
         text.map_err(|error| self.unsliced(&error))
     }
 
