@@ -13,6 +13,7 @@ pub mod log;
 pub mod message;
 pub mod output;
 pub mod runner;
+mod runtime;
 pub mod select;
 pub mod silo;
 mod sops;

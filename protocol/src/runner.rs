@@ -35,7 +35,7 @@ use crate::log;
 use crate::message::{Message, Spec, Validate, ValidateStatus};
 use crate::output::{Outputs, ReaderGone, Shape, Sink};
 use crate::silo::{Access, Silo};
-use crate::{config, silo, wire};
+use crate::{config, runtime, silo, wire};
 
 use arguments::Command;
 use input::Unreadable;
@@ -87,11 +87,7 @@ fn native<S: Silo>(words: &[OsString]) -> ExitCode {
     hand_on_changes(&arguments.command, &sink);
     terminal::end_on_signals(Arc::clone(&sink));
     let display = terminal.display(Arc::clone(&sink));
-    let result = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::from)
-        .and_then(|runtime| runtime.block_on(run::<S>(arguments.command, &sink, terminal)));
+    let result = runtime::block_on(run::<S>(arguments.command, &sink, terminal));
     display.end();
     let code = match result {
         Ok(End::Done) => ExitCode::SUCCESS,

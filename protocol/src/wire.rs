@@ -28,7 +28,6 @@ mod singer;
 mod streams;
 
 use std::ffi::{OsStr, OsString};
-use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -171,12 +170,6 @@ pub(crate) fn serve<S: Silo>(wire: Wire, words: Vec<OsString>) -> ExitCode {
         Wire::FlowCapture => flow::capture::serve::<S>(&words),
         Wire::FlowMaterialize => flow::materialize::serve::<S>(&words),
     }
-}
-
-/// Runs the one task of a process.
-fn run<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(task)
 }
 
 /// A configuration as a platform gives it: what these platforms call a source is one database, so

@@ -42,6 +42,7 @@ use crate::log::{self, Level};
 use crate::output::{ReaderGone, Sink, line};
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::{configuration, input};
+use crate::runtime;
 use crate::silo::{Access, Silo};
 
 /// How long `check` waits for an answer: the platform gives up soon after.
@@ -147,7 +148,7 @@ fn serve<A: Parser, F: Future<Output = Result<ExitCode>>>(
         Err(code) => return code,
     };
     match start(debug(&arguments)) {
-        Ok(sink) => end(&sink, super::run(command(arguments, Arc::clone(&sink)))),
+        Ok(sink) => end(&sink, runtime::block_on(command(arguments, Arc::clone(&sink)))),
         Err(code) => code,
     }
 }

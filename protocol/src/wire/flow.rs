@@ -49,6 +49,7 @@ use crate::fault::{self, Fault};
 use crate::log::{self, Level};
 use crate::output::{ReaderGone, Sink, line};
 use crate::runner::terminal::{self, Terminal};
+use crate::runtime;
 
 /// The protocol's number, which an image must say.
 const PROTOCOL: u32 = 3_032_023;
@@ -92,7 +93,7 @@ where
         Err(error) => return end(Err(error)),
     };
     terminal::end_on_signals_with(Arc::clone(&sink), |_| (Vec::new(), 0));
-    end(super::run(task(sink)))
+    end(runtime::block_on(task(sink)))
 }
 
 fn end(result: Result<()>) -> ExitCode {

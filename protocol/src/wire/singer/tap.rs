@@ -18,6 +18,7 @@ use crate::message::{ChosenStore, Progress};
 use crate::output::{Form, Frame, Outputs, ReaderGone, Shape, Sink, line};
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::{input, reading};
+use crate::runtime;
 use crate::silo::{Access, Cursor, Silo, StoreId};
 use crate::wire;
 use crate::wire::streams::{Found, Streams};
@@ -93,7 +94,7 @@ pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
         let line = last.get().and_then(|lines| lines.state_line().ok());
         (line.unwrap_or_default(), 128 + signal)
     });
-    super::end(wire::run(task::<S>(&arguments, &plugin, &sink, &state)))
+    super::end(runtime::block_on(task::<S>(&arguments, &plugin, &sink, &state)))
 }
 
 async fn task<S: Silo>(

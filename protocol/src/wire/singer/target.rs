@@ -25,6 +25,7 @@ use crate::message::{Details, SchemaEntry};
 use crate::output::Sink;
 use crate::runner::terminal::{self, Terminal};
 use crate::runner::writing::{self, Intake, Item, parsed};
+use crate::runtime;
 use crate::silo::{Access, Kind, Silo, StoreId, WriteMode, WriteOptions};
 use crate::wire;
 use crate::wire::names::Names;
@@ -62,7 +63,7 @@ pub(in crate::wire) fn serve<S: Silo>(words: &[OsString]) -> ExitCode {
     };
     // What is committed was said when it was: there is no last line.
     terminal::end_on_signals(Arc::clone(&sink));
-    super::end(wire::run(task::<S>(&arguments, &plugin, &sink)))
+    super::end(runtime::block_on(task::<S>(&arguments, &plugin, &sink)))
 }
 
 async fn task<S: Silo>(arguments: &Arguments, plugin: &str, sink: &Sink) -> Result<ExitCode> {
