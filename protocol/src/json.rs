@@ -198,6 +198,15 @@ pub fn key(name: &str) -> Vec<u8> {
     out
 }
 
+/// What stands before the value of each member of an object: `{"a":`, and then `,"b":`.
+pub fn members<'n>(names: impl IntoIterator<Item = &'n str>) -> impl Iterator<Item = Vec<u8>> {
+    names.into_iter().enumerate().map(|(place, name)| {
+        let mut before = if place == 0 { b"{".to_vec() } else { b",".to_vec() };
+        before.extend(key(name));
+        before
+    })
+}
+
 /// What stands after the backslash for each byte that must be escaped in a JSON string; 0 for the
 /// others, `u` for those that have no short form.
 const ESCAPES: [u8; 256] = {

@@ -36,6 +36,12 @@ pub fn chosen(patterns: &[String], names: &[&str]) -> bool {
     included && !patterns.iter().filter_map(|p| p.strip_prefix('!')).any(hit)
 }
 
+/// Whether a list of patterns chooses a table by its name or by that of its schema and its own:
+/// `orders` or `public.orders`.
+pub fn table(patterns: &[String], schema: &str, name: &str) -> bool {
+    chosen(patterns, &[name, &format!("{schema}.{name}")])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

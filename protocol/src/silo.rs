@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::fault::Fault;
 use crate::message::{self, DataType, Matching, RequestType};
 use crate::output::{Output, Outputs};
 
@@ -107,6 +108,19 @@ pub enum Access {
     Read,
     /// Read and write: `delete` and `write`.
     Write,
+}
+
+impl Access {
+    /// Refuses to write where the configuration says `read_only`.
+    pub fn unless(self, read_only: bool) -> Result<()> {
+        match self {
+            Access::Write if read_only => Err(Fault::config(
+                "the configuration says `read_only`, so nothing is deleted or written",
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A system that holds data: the one thing a connector binary serves.

@@ -1,5 +1,5 @@
-//! What SQL silos share: dialects, statements, types, the catalog, reading in order,
-//! samples, and room for records.
+//! What SQL silos share: forms, dialects, statements, types, the catalog, reading in order, samples,
+//! and room for records.
 //!
 //! A database brings its driver and its catalog queries, and writes its own rows straight into the
 //! output: there is no row, value or column trait here. Names are quoted and values are
@@ -11,6 +11,7 @@ pub mod erase;
 pub mod order;
 pub mod record;
 pub mod sample;
+pub mod server;
 pub mod statement;
 pub mod types;
 pub mod write;

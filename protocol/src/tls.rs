@@ -1,5 +1,6 @@
 //! Encryption of a database connection: the modes of `sslmode`, and what each of them checks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -12,10 +13,14 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
 use crate::fault::Fault;
 
-/// How a connection is encrypted, as `sslmode` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a connection is encrypted, as the field `sslmode` of a form names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Cow<'_, str>")]
 pub enum Mode {
     /// Never.
     Disable,
@@ -28,6 +33,41 @@ pub enum Mode {
     /// Always, with a trusted certificate of the host's own name.
     VerifyFull,
 }
+
+impl TryFrom<Cow<'_, str>> for Mode {
+    type Error = &'static str;
+
+    fn try_from(word: Cow<'_, str>) -> std::result::Result<Mode, &'static str> {
+        let told = "must be disable, prefer, require, verify-ca or verify-full";
+        Mode::named(word.trim()).ok_or(told)
+    }
+}
+
+impl JsonSchema for Mode {
+    fn schema_name() -> Cow<'static, str> {
+        "Mode".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "title": "SSL Mode",
+            "description": "How the connection is encrypted: disable, prefer, require, verify-ca or verify-full.",
+        })
+    }
+}
+
+/// # SSL Root Certificate
+///
+/// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
+/// PEM text itself. Leave it empty for the public ones.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Roots(pub String);
 
 impl Mode {
     /// The mode that a word stands for.
@@ -44,7 +84,7 @@ impl Mode {
     }
 
     /// The settings of the handshake; `None` where there is none. `roots` is a file or PEM text.
-    pub fn config(self, roots: Option<&str>) -> Result<Option<Arc<ClientConfig>>> {
+    pub fn config(self, roots: Option<&Roots>) -> Result<Option<Arc<ClientConfig>>> {
         // With a root certificate, `require` verifies the authority, as libpq does.
         let check = match (self, roots) {
             (Mode::Disable, _) => return Ok(None),
@@ -76,9 +116,9 @@ impl Mode {
 }
 
 /// The authorities in a file or text, or the public ones.
-fn trusted(roots: Option<&str>) -> Result<RootCertStore> {
+fn trusted(roots: Option<&Roots>) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
-    let Some(given) = roots else {
+    let Some(Roots(given)) = roots else {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok(store);
     };

@@ -8,7 +8,7 @@ use protocol::sql::types::Type;
 use protocol::{Result, log, select};
 
 use crate::config::Config;
-use crate::dialect::declared;
+use crate::dialect::{declared, names_geometry};
 use crate::driver::{Client, Refusal, Row, Value};
 
 /// Which databases of the server.
@@ -62,8 +62,7 @@ pub(crate) fn read(
 ) -> Result<Catalog> {
     let mut tables = Tables { databases, found: Vec::new(), places: HashMap::new() };
     tables.list(client, |database, name| {
-        let names = [name, &format!("{database}.{name}")];
-        databases.have(database, name) && select::chosen(chosen, &names)
+        databases.have(database, name) && select::table(chosen, database, name)
     })?;
     tables.columns(client)?;
     tables.indexes(client)?;
@@ -165,7 +164,9 @@ impl Tables<'_> {
             let (length, charset, collation) = (row.count()?, row.text()?, row.text()?);
             let comment = row.text()?.filter(|comment| !comment.is_empty());
             let of = type_of(&kind, &full);
-            if of == Type::Other && !KNOWN_AS_TEXT.contains(&kind.as_str()) {
+            // Their values are text to us, and meant to be.
+            let known = names_geometry(&kind) || ["inet4", "inet6"].contains(&kind.as_str());
+            if of == Type::Other && !known {
                 log::info(format_args!(
                     "{}: `{name}` is of a type that is not known here ({full}) and read as text",
                     table.id
@@ -367,21 +368,6 @@ fn on_change(rule: &str) -> OnChange {
         _ => OnChange::Refuse,
     }
 }
-
-/// Types whose values are text to us, and meant to be.
-const KNOWN_AS_TEXT: &[&str] = &[
-    "inet4",
-    "inet6",
-    "geometry",
-    "point",
-    "linestring",
-    "polygon",
-    "multipoint",
-    "multilinestring",
-    "multipolygon",
-    "geometrycollection",
-    "geomcollection",
-];
 
 /// The type of a column, by its short and its full name.
 fn type_of(kind: &str, full: &str) -> Type {

@@ -1,11 +1,9 @@
 //! The form a person fills in, and connecting by it.
 
-use std::time::Duration;
-
 use protocol::config::Secret;
-use protocol::fault::Fault;
 use protocol::silo::Access;
-use protocol::tls::Mode;
+use protocol::sql::server::{ConnectTimeout, StatementTimeout};
+use protocol::tls::{Mode, Roots};
 use protocol::{Deserialize, JsonSchema, Result, anyhow};
 
 use crate::driver::{self, Client, Login, Place};
@@ -47,28 +45,15 @@ pub struct Config {
     /// Leave it empty for all.
     #[serde(default)]
     pub(crate) tables: Vec<String>,
-    /// # SSL Mode
-    ///
-    /// How the connection is encrypted: disable, prefer, require, verify-ca or verify-full.
     #[serde(default)]
     #[schemars(extend("default" = "prefer"))]
-    sslmode: Option<String>,
-    /// # SSL Root Certificate
-    ///
-    /// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
-    /// PEM text itself. Leave it empty for the public ones.
+    sslmode: Option<Mode>,
     #[serde(default)]
-    sslrootcert: Option<String>,
-    /// # Connect Timeout
-    ///
-    /// How many seconds you want to wait for a connection.
-    #[serde(default = "connect_timeout")]
-    connect_timeout: u32,
-    /// # Statement Timeout
-    ///
-    /// How many seconds a statement may take. 0 is no limit.
+    sslrootcert: Option<Roots>,
     #[serde(default)]
-    statement_timeout: u32,
+    connect_timeout: ConnectTimeout,
+    #[serde(default)]
+    statement_timeout: StatementTimeout,
     /// # Lock Timeout
     ///
     /// How many seconds you want to wait for a lock that somebody else holds.
@@ -92,10 +77,6 @@ pub struct Config {
     pub(crate) evidence_key: Option<Secret>,
 }
 
-fn connect_timeout() -> u32 {
-    30
-}
-
 fn lock_timeout() -> u32 {
     60
 }
@@ -111,12 +92,7 @@ const EXACT: [&str; 3] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_bin"
 impl Config {
     /// A connection of its own, in a session that is the same on every server.
     pub(crate) fn connect(&self, access: Access) -> Result<Client> {
-        if access == Access::Write && self.read_only {
-            return Err(Fault::config(
-                "the configuration says `read_only`, so nothing is deleted or written",
-            )
-            .into());
-        }
+        access.unless(self.read_only)?;
         let connect = || {
             let mut client = self.session()?;
             client.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
@@ -155,22 +131,16 @@ impl Config {
     }
 
     fn session(&self) -> Result<Client> {
-        let mode = self.sslmode.as_deref().unwrap_or("prefer");
-        let mode = Mode::named(mode).ok_or_else(|| {
-            Fault::config(format!(
-                "`sslmode` is {mode}; it can be disable, prefer, require, verify-ca or verify-full"
-            ))
-        })?;
+        let mode = self.sslmode.unwrap_or(Mode::Prefer);
         let login = Login {
             host: &self.hostname,
             user: &self.username,
             password: self.password.reveal(),
             database: Some(self.database.as_str()).filter(|name| !name.is_empty()),
             mode,
-            tls: mode.config(self.sslrootcert.as_deref())?,
+            tls: mode.config(self.sslrootcert.as_ref())?,
         };
-        let timeout = Duration::from_secs(self.connect_timeout.max(1).into());
-        let mut client = Client::connect(self.port, &login, timeout)?;
+        let mut client = Client::connect(self.port, &login, self.connect_timeout.duration())?;
         // What constants are compared by among themselves. MariaDB takes two expressions that differ
         // by constants that are equal in it for one, and would leave one of two identifiers out.
         let named = EXACT.iter().find_map(|collation| {
@@ -186,8 +156,8 @@ impl Config {
              lock_wait_timeout = {0}, innodb_lock_wait_timeout = {0}",
             self.lock_timeout.max(1)
         ))?;
-        if self.statement_timeout > 0 {
-            let seconds = self.statement_timeout;
+        let seconds = self.statement_timeout.seconds();
+        if seconds > 0 {
             // MariaDB's name for it, or MySQL's, which counts in milliseconds.
             let mariadb = client.run(&format!("SET SESSION max_statement_time = {seconds}"));
             if mariadb.is_err() {
@@ -204,7 +174,7 @@ impl Config {
             port: self.port,
             user: &self.username,
             lock_timeout: self.lock_timeout,
-            statement_timeout: self.statement_timeout,
+            statement_timeout: self.statement_timeout.seconds(),
         };
         driver::explain(error, &place)
     }

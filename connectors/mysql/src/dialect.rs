@@ -84,6 +84,11 @@ pub(crate) fn charset(column: &Column) -> Option<(&str, &str)> {
 
 /// Whether the values of a column are geometries.
 pub(crate) fn is_geometry(column: &Column) -> bool {
+    column.of == Type::Other && names_geometry(&column.declared)
+}
+
+/// Whether a type is one of geometries.
+pub(crate) fn names_geometry(of: &str) -> bool {
     const TYPES: [&str; 10] = [
         "geometry",
         "point",
@@ -96,7 +101,7 @@ pub(crate) fn is_geometry(column: &Column) -> bool {
         "geomcollection",
         "curve",
     ];
-    column.of == Type::Other && TYPES.contains(&column.declared.as_str())
+    TYPES.contains(&of)
 }
 
 /// A parameter: a value, and what must be said of it beside.

@@ -15,12 +15,13 @@ mod write;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::message::{Evidence, Relation};
 use protocol::silo::{Ability, Access, Erase, Silo, Store, StoreId, Write};
 use protocol::sql::catalog::Catalog;
-use protocol::sql::erase::{Databases as _, evidence, suggest};
+use protocol::sql::erase::suggest::Relations;
+use protocol::sql::erase::{Databases as _, evidence};
 use protocol::{Result, async_trait};
 
 use catalog::Databases;
@@ -33,7 +34,7 @@ pub struct MySql {
     config: Arc<Config>,
     catalog: Catalog,
     /// The relations of each table, once they were asked for.
-    relations: OnceLock<Vec<Vec<Relation>>>,
+    relations: Relations,
     /// The tables whose changes cannot be undone, as the last erasure found them.
     lasting: Arc<Mutex<BTreeSet<StoreId>>>,
     /// One connection for everything that reads, so that all of it is of one snapshot.
@@ -43,16 +44,7 @@ pub struct MySql {
 impl MySql {
     /// What a table refers to, and what that means for erasure.
     async fn relations_of(&self, id: &StoreId) -> Result<Vec<Relation>> {
-        let found = match self.relations.get() {
-            Some(found) => found,
-            None => {
-                let policy = self.settings().policy()?;
-                let found = suggest::compared(self, &self.catalog, &policy).await?;
-                self.relations.get_or_init(|| found)
-            }
-        };
-        let place = self.catalog.tables.iter().position(|table| table.id == *id);
-        Ok(place.and_then(|place| found.get(place)).cloned().unwrap_or_default())
+        self.relations.of(self, &self.catalog, || self.settings().policy(), id).await
     }
 
     /// Runs `read` on the connection.
@@ -77,7 +69,7 @@ impl Silo for MySql {
         Ok(MySql {
             config: Arc::new(config),
             catalog,
-            relations: OnceLock::new(),
+            relations: Relations::default(),
             lasting: Arc::default(),
             client: Mutex::new(client),
         })

@@ -3,14 +3,14 @@
 use protocol::fault::Fault;
 use protocol::output::Output;
 use protocol::silo::{
-    Capabilities, Cursor, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
+    Capabilities, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 use protocol::sql::catalog::{Column, Table};
-use protocol::sql::order::{Order, Position};
+use protocol::sql::order::Order;
 use protocol::sql::sample::{Random, choose};
 use protocol::sql::statement::{self, Statement};
 use protocol::sql::types::Type;
-use protocol::{Result, async_trait, log};
+use protocol::{Result, async_trait};
 
 use crate::MySql;
 use crate::dialect::{Bound, MYSQL, is_geometry, positional};
@@ -66,22 +66,12 @@ impl Read for Rows<'_> {
 impl Query for Rows<'_> {
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()> {
         let columns = statement::columns(self.table, subject.properties.as_deref())?;
-        let mut statement = Statement::plain(select(self.table, &columns, &[]));
-        let condition =
-            statement::matches(&MYSQL, self.table, subject, &mut statement, identifier)?;
-        let Some(condition) = condition else { return Ok(()) };
-        statement.text.push_str(&format!(" WHERE {condition}"));
+        let select = MYSQL.select(self.table, &columns, &[]);
+        let found = |condition: &str| format!("{select} WHERE {condition}");
+        let about = statement::about(&MYSQL, self.table, subject, found, identifier)?;
+        let Some(statement) = about else { return Ok(()) };
         self.silo.with(|client| push(client, self.table, &statement, &columns, out))
     }
-}
-
-/// `SELECT columns, further columns FROM table`.
-fn select(table: &Table, columns: &[&Column], further: &[String]) -> String {
-    let names = columns.iter().map(|column| column.name.as_str());
-    let names = MYSQL.names(names.chain(further.iter().map(String::as_str)));
-    // A record without properties still counts its rows.
-    let names = if names.is_empty() { "NULL".to_owned() } else { names };
-    format!("SELECT {names} FROM {}", MYSQL.path(&table.path))
 }
 
 /// Pushes every row of a statement whose first columns are `columns`.
@@ -106,10 +96,7 @@ fn read(client: &mut Client, table: &Table, from: &From<'_>, out: &mut Output) -
         out.total(rows);
     }
     if !order.resumes() {
-        if from.since.is_some() {
-            log::info(format_args!("{}: has neither key nor cursor and is read in full", table.id));
-        }
-        let statement = Statement::plain(select(table, &columns, &[]));
+        let statement = Statement::plain(MYSQL.select(table, &columns, &[]));
         return push(client, table, &statement, &columns, out);
     }
     let by: Vec<&Column> = order.by.iter().filter_map(|name| table.column(name)).collect();
@@ -129,12 +116,13 @@ fn read(client: &mut Client, table: &Table, from: &From<'_>, out: &mut Output) -
             }
         }
     }
-    let mut statement = Statement::plain(select(table, &columns, &further));
+    let mut statement = Statement::plain(MYSQL.select(table, &columns, &further));
     let bounds = after.clone().map(|values| {
         values.into_iter().zip(&by).map(|(value, column)| bound(column, value)).collect()
     });
     let clause = order.clause(&MYSQL, bounds, &mut statement);
     statement.text.push_str(&clause);
+    let cursor = |last: &[Value]| order.cursor(last.iter().map(to_state).collect());
     let mut kept = vec![Value::Null; by.len()];
     let mut any = false;
     let mut objects = Objects::of(&columns);
@@ -151,24 +139,20 @@ fn read(client: &mut Client, table: &Table, from: &From<'_>, out: &mut Output) -
         }
         any = true;
         match out.due() {
-            true => out.checkpoint(&cursor(&order, &kept)?),
+            true => out.checkpoint(&cursor(&kept)?),
             false => Ok(()),
         }
     })?;
     objects.report(&table.id);
     if let Some(remainder) = order.remainder(&MYSQL) {
-        let statement = Statement::plain(select(table, &columns, &[]) + &remainder);
+        let statement = Statement::plain(MYSQL.select(table, &columns, &[]) + &remainder);
         push(client, table, &statement, &columns, out)?;
     }
     match if any { Some(kept) } else { after } {
-        Some(last) => out.checkpoint(&cursor(&order, &last)?),
+        Some(last) => out.checkpoint(&cursor(&last)?),
         // An empty table has no place to go on from: the next read begins at the beginning too.
         None => Ok(()),
     }
-}
-
-fn cursor(order: &Order, last: &[Value]) -> Result<Cursor> {
-    Cursor::new(&Position { by: order.by.clone(), after: last.iter().map(to_state).collect() })
 }
 
 /// A table with less than this many times the rows wanted is gone through by the server; in a larger
@@ -200,7 +184,7 @@ fn scan(client: &mut Client, table: &Table, sample: &Sample, out: &mut Output) -
         None => {
             let text = format!(
                 "{}{} LIMIT {limit}",
-                select(table, &columns, &[]),
+                MYSQL.select(table, &columns, &[]),
                 shuffled(table, sample.seed)
             );
             client.rows(&text, &[], |row| objects.push(row, out, |_, _| {}))?;

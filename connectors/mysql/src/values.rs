@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use protocol::fault::Fault;
-use protocol::json::Json;
+use protocol::json::{self, Json};
 use protocol::output::Output;
 use protocol::silo::StoreId;
 use protocol::sql::catalog::Column;
+use protocol::sql::order::strange;
 use protocol::sql::types::Type;
 use protocol::{Result, log};
 use serde::de::IgnoredAny;
@@ -21,8 +21,8 @@ pub(crate) struct Objects<'c>(Vec<Writer<'c>>);
 
 impl<'c> Objects<'c> {
     pub(crate) fn of(columns: &[&'c Column]) -> Objects<'c> {
-        let writers = columns.iter().enumerate().map(|(i, column)| Writer::new(column, i == 0));
-        Objects(writers.collect())
+        let keys = json::members(columns.iter().map(|column| column.name.as_str()));
+        Objects(keys.zip(columns).map(|(key, column)| Writer::new(column, key)).collect())
     }
 
     /// Pushes a row's next cells, one for each column, and hands each to `seen`.
@@ -71,9 +71,7 @@ struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    fn new(column: &'c Column, first: bool) -> Writer<'c> {
-        let mut key = if first { b"{".to_vec() } else { b",".to_vec() };
-        key.extend(protocol::json::key(&column.name));
+    fn new(column: &'c Column, key: Vec<u8>) -> Writer<'c> {
         let meaning = match &column.of {
             Type::Decimal => Meaning::Decimal,
             Type::Bytes => Meaning::Bytes,
@@ -312,9 +310,7 @@ pub(crate) fn from_state(value: &serde_json::Value) -> Result<Value> {
             .or_else(|| numbers("span").and_then(span).map(Value::Span)),
         State::Bool(_) | State::Array(_) => None,
     };
-    found.ok_or_else(|| {
-        Fault::config("the state holds a value that this connector does not write").into()
-    })
+    found.ok_or_else(|| strange().into())
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use protocol::message::Relation as Reference;
 use protocol::silo::{Kind, StoreId};
 use protocol::sql::catalog::{Catalog, Column, ForeignKey, OnChange, Right, Table};
+use protocol::sql::erase::suggest::Relations;
 use protocol::{Context, Deserialize, Result, bail};
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::config::Settings;
@@ -29,7 +28,7 @@ pub(crate) struct Database {
     /// What this connector needs to know of each beside that.
     pub(crate) relations: Vec<Relation>,
     /// What each refers to, and what that means for erasure, once it was asked for.
-    pub(crate) references: OnceCell<Vec<Vec<Reference>>>,
+    pub(crate) references: Relations,
 }
 
 /// What is special to PostgreSQL about a table or view.
@@ -183,7 +182,7 @@ pub(crate) async fn read(settings: &Settings, name: &str, session: &Session) -> 
         name: name.to_owned(),
         catalog: Catalog::default(),
         relations: Vec::new(),
-        references: OnceCell::new(),
+        references: Relations::default(),
     };
     for row in relations {
         places.insert(row.oid, database.relations.len());

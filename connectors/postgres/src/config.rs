@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use protocol::config::Secret;
 use protocol::fault::Fault;
-use protocol::tls::Mode;
+use protocol::sql::server::{ConnectTimeout, StatementTimeout};
+use protocol::tls::{Mode, Roots};
 use protocol::{Deserialize, JsonSchema, Result, select};
 
 use crate::server::Server;
@@ -87,26 +88,16 @@ pub struct Config {
     /// it empty to go by Connect Using SSL, where yes means require.
     #[serde(default)]
     #[schemars(extend("order" = 12))]
-    sslmode: Option<String>,
-    /// # SSL Root Certificate
-    ///
-    /// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
-    /// PEM text itself. Leave it empty for the public ones.
+    sslmode: Option<Mode>,
     #[serde(default)]
     #[schemars(extend("order" = 13))]
-    sslrootcert: Option<String>,
-    /// # Connect Timeout
-    ///
-    /// How many seconds you want to wait for a connection.
-    #[serde(default = "connect_timeout")]
+    sslrootcert: Option<Roots>,
+    #[serde(default)]
     #[schemars(extend("order" = 14))]
-    connect_timeout: u32,
-    /// # Statement Timeout
-    ///
-    /// How many seconds a statement may take. 0 is no limit.
+    connect_timeout: ConnectTimeout,
     #[serde(default)]
     #[schemars(extend("order" = 15))]
-    statement_timeout: u32,
+    statement_timeout: StatementTimeout,
     /// # Lock Timeout
     ///
     /// How many seconds you want to wait for a lock that somebody else holds. 0 is no limit.
@@ -153,10 +144,6 @@ fn yes() -> bool {
     true
 }
 
-fn connect_timeout() -> u32 {
-    30
-}
-
 fn lock_timeout() -> u32 {
     10
 }
@@ -182,26 +169,17 @@ impl Settings {
             Some(url) => of_url(url)?,
             None => (of_parts(&config)?, None, None),
         };
-        if let Some(mode) = filled(config.sslmode.as_deref()) {
-            tls = Some(Mode::named(mode).ok_or_else(|| {
-                Fault::config(
-                    "`sslmode` must be disable, prefer, require, verify-ca or verify-full",
-                )
-            })?);
-        }
+        tls = config.sslmode.or(tls);
         let tls = match (tls, config.ssl, url) {
             (Some(mode), ..) => mode,
             (None, Some(true), _) => Mode::Require,
             (None, _, Some(_)) => Mode::Prefer,
             (None, _, None) => Mode::Disable,
         };
-        if let Some(given) = filled(config.sslrootcert.as_deref()) {
-            roots = Some(given.to_owned());
-        }
+        roots = config.sslrootcert.or(roots);
         target.application_name("manifold");
-        let seconds = |n: u32| Duration::from_secs(n.into());
-        let statement_timeout = seconds(config.statement_timeout);
-        let lock_timeout = seconds(config.lock_timeout);
+        let statement_timeout = config.statement_timeout.duration();
+        let lock_timeout = Duration::from_secs(config.lock_timeout.into());
         Ok(Settings {
             server: Server {
                 kind: "PostgreSQL",
@@ -209,7 +187,7 @@ impl Settings {
                 target,
                 tls,
                 roots,
-                connect_timeout: seconds(config.connect_timeout.max(1)),
+                connect_timeout: config.connect_timeout.duration(),
                 statement_timeout,
                 lock_timeout,
                 prepare: prepare(statement_timeout, lock_timeout),
@@ -234,8 +212,7 @@ impl Settings {
 
     /// Whether a table of a schema is wanted.
     pub(crate) fn wants(&self, schema: &str, table: &str) -> bool {
-        select::chosen(&self.schemas, &[schema])
-            && select::chosen(&self.tables, &[table, &format!("{schema}.{table}")])
+        select::chosen(&self.schemas, &[schema]) && select::table(&self.tables, schema, table)
     }
 }
 
@@ -264,7 +241,7 @@ fn of_parts(config: &Config) -> Result<tokio_postgres::Config> {
 }
 
 /// The parts of a URL, with the parameters that this connector reads itself taken out.
-fn of_url(url: &str) -> Result<(tokio_postgres::Config, Option<Mode>, Option<String>)> {
+fn of_url(url: &str) -> Result<(tokio_postgres::Config, Option<Mode>, Option<Roots>)> {
     // No word of the URL may be shown: it holds the password.
     let wrong = |why: &str| Fault::config(format!("`url` {why}"));
     if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
@@ -280,7 +257,8 @@ fn of_url(url: &str) -> Result<(tokio_postgres::Config, Option<Mode>, Option<Str
                 })?);
             }
             Some(("sslrootcert", path)) => {
-                roots = Some(decoded(path).ok_or_else(|| wrong("has a broken sslrootcert"))?);
+                let path = decoded(path).ok_or_else(|| wrong("has a broken sslrootcert"))?;
+                roots = Some(Roots(path));
             }
             _ => rest.push(pair),
         }
@@ -366,8 +344,8 @@ mod tests {
         assert_eq!((given.server.host().as_str(), given.server.port()), ("h", 5433));
         assert_eq!(given.server.target.get_password(), Some(&b"p@ss word"[..]));
         assert_eq!(
-            (given.server.tls, given.server.roots.as_deref()),
-            (Mode::VerifyCa, Some("/ca.pem"))
+            (given.server.tls, given.server.roots),
+            (Mode::VerifyCa, Some(Roots("/ca.pem".to_owned())))
         );
         assert_eq!(settings(form("postgres://u@h/d")).unwrap().server.tls, Mode::Prefer);
         for wrong in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@h:x/d", "postgres:///d"] {

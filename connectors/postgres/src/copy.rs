@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use futures::{Stream as _, future::poll_fn};
-use protocol::json::{Json, key};
+use protocol::json::{Json, members};
 use protocol::output::Output;
 use protocol::{Result, bail};
 use tokio_postgres::{Client, CopyOutStream};
@@ -22,12 +22,9 @@ pub(crate) struct Objects(Vec<(Vec<u8>, Decoder)>);
 
 impl Objects {
     pub(crate) fn of<'a>(columns: impl IntoIterator<Item = (&'a str, &'a ColumnWay)>) -> Objects {
-        let keys = columns.into_iter().enumerate().map(|(place, (name, way))| {
-            let mut before = if place == 0 { b"{".to_vec() } else { b",".to_vec() };
-            before.extend(key(name));
-            (before, way.resolved.decoder.clone())
-        });
-        Objects(keys.collect())
+        let columns: Vec<(&str, &ColumnWay)> = columns.into_iter().collect();
+        let ways = columns.iter().map(|(_, way)| way.resolved.decoder.clone());
+        Objects(members(columns.iter().map(|(name, _)| *name)).zip(ways).collect())
     }
 
     /// Pushes the row that stands at the beginning of `fields`, and returns what follows it.

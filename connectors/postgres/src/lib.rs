@@ -30,10 +30,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use protocol::fault::{self as faults, Fault};
+use protocol::fault as faults;
 use protocol::message::{Evidence, Relation};
 use protocol::silo::{Ability, Access, Erase, Silo, Store, StoreId, Write};
-use protocol::sql::erase::{Databases, evidence, suggest};
+use protocol::sql::erase::{Databases, evidence};
 use protocol::{Context, Result, async_trait, log};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
@@ -115,11 +115,8 @@ impl Postgres {
     async fn references(&self, database: &Database, id: &StoreId) -> Result<Vec<Relation>> {
         let engine = self.erased.iter().find(|erased| erased.name() == database.name);
         let engine = engine.context("a database with a catalog is one of the silo's")?;
-        let policy = Databases::settings(self).policy()?;
-        let find = || suggest::compared(engine, &database.catalog, &policy);
-        let all = database.references.get_or_try_init(find).await?;
-        let place = database.catalog.tables.iter().position(|table| table.id == *id);
-        Ok(place.and_then(|place| all.get(place)).cloned().unwrap_or_default())
+        let policy = || Databases::settings(self).policy();
+        database.references.of(engine, &database.catalog, policy, id).await
     }
 
     /// The connections of a database.
@@ -171,12 +168,7 @@ impl Silo for Postgres {
 
     async fn connect(config: Config, access: Access) -> Result<Postgres> {
         let settings = Settings::of(config)?;
-        if access == Access::Write && settings.read_only {
-            return Err(Fault::config(
-                "the configuration says `read_only`, so nothing is deleted or written",
-            )
-            .into());
-        }
+        access.unless(settings.read_only)?;
         let first = Session::open(&settings.server, settings.server.database()).await?;
         let settings = Arc::new(settings);
         let names = databases(&settings, &first).await?;

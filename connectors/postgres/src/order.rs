@@ -12,6 +12,7 @@ use protocol::json::{Json, Spelling};
 use protocol::output::Output;
 use protocol::silo::From;
 use protocol::sql::catalog::Column;
+use protocol::sql::order::strange;
 use protocol::sql::types::Type;
 use protocol::{Result, log};
 use serde_json::Value;
@@ -310,12 +311,11 @@ fn lowered(term: &Term<'_>, lookback: u32) -> Option<String> {
 
 /// A value of a state as the server reads it.
 fn text(of: &Type, value: &Value) -> Result<String> {
-    let wrong = || Fault::config("the state holds a value that this connector does not write");
     Ok(match (of, value) {
-        (Type::Bytes, Value::String(text)) => hex(&BASE64.decode(text).map_err(|_| wrong())?),
+        (Type::Bytes, Value::String(text)) => hex(&BASE64.decode(text).map_err(|_| strange())?),
         (_, Value::String(text)) => text.clone(),
         (_, Value::Number(number)) => number.to_string(),
         (_, Value::Bool(value)) => value.to_string(),
-        _ => return Err(wrong().into()),
+        _ => return Err(strange().into()),
     })
 }

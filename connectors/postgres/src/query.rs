@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 use protocol::Result;
 use protocol::output::Output;
 use protocol::silo::Subject;
-use protocol::sql::statement::{Statement, matches};
+use protocol::sql::statement::{Statement, about};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, Type as Wire};
 use tokio_postgres::{Client, Row};
@@ -24,10 +24,10 @@ pub(crate) async fn query(rows: &Rows<'_>, subject: &Subject, out: &mut Output) 
     let names: Vec<String> =
         columns.iter().map(|(column, way)| sql::expression(column, way)).collect();
     let source = sql::source(&rows.table.path, rows.relation);
-    let mut statement = Statement::plain(format!("SELECT {} FROM {source}", sql::list(&names)));
-    let condition = matches(&POSTGRES, rows.table, subject, &mut statement, convert)?;
-    let Some(condition) = condition else { return Ok(()) };
-    statement.text.push_str(&format!(" WHERE {condition}"));
+    let select = format!("SELECT {} FROM {source}", sql::list(&names));
+    let found = |condition: &str| format!("{select} WHERE {condition}");
+    let about = about(&POSTGRES, rows.table, subject, found, convert)?;
+    let Some(statement) = about else { return Ok(()) };
     let objects = Objects::of(columns.iter().map(|(column, way)| (column.name.as_str(), *way)));
     let lease = rows.pool()?.lease().await?;
     let result = run(&rows.silo.settings, lease.client(), &statement, &objects, out).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::tls::Mode;
+use protocol::tls::{Mode, Roots};
 use tokio_postgres::config::Host;
 
 /// A server, as a configuration says where it is. Its kind may be another than PostgreSQL.
@@ -16,7 +16,7 @@ pub struct Server {
     /// How the connection is encrypted.
     pub tls: Mode,
     /// The authorities that are trusted: a file, or PEM text.
-    pub roots: Option<String>,
+    pub roots: Option<Roots>,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
     /// How long a statement may take; zero is no limit.

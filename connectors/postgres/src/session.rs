@@ -207,7 +207,7 @@ async fn talk(
 /// How to encrypt a connection; not where it does not leave the machine.
 fn encryption(server: &Server, host: &Host, socket: &Socket) -> Result<Option<Handshake>> {
     let (Host::Tcp(name), Socket::Tcp(_)) = (host, socket) else { return Ok(None) };
-    let config = server.tls.config(server.roots.as_deref())?;
+    let config = server.tls.config(server.roots.as_ref())?;
     let Some(config) = config else { return Ok(None) };
     let name = ServerName::try_from(name.clone()).map_err(|_| {
         Fault::config(format!("`{}`: {name} is no name of a host", server.host_field))

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use connector_postgres::family::Server;
 use protocol::config::Secret;
-use protocol::fault::Fault;
-use protocol::tls::Mode;
-use protocol::{Deserialize, JsonSchema, Result, select};
+use protocol::sql::server::{ConnectTimeout, StatementTimeout};
+use protocol::tls::{Mode, Roots};
+use protocol::{Deserialize, JsonSchema, select};
 
 use crate::sql;
 
@@ -59,28 +59,15 @@ pub struct Config {
     /// (`sales.*`); a pattern that begins with `!` excludes. Leave it empty for all.
     #[serde(default)]
     tables: Vec<String>,
-    /// # SSL Mode
-    ///
-    /// How the connection is encrypted: disable, prefer, require, verify-ca or verify-full.
     #[serde(default)]
     #[schemars(extend("default" = "verify-ca"))]
-    sslmode: Option<String>,
-    /// # SSL Root Certificate
-    ///
-    /// The certificates of the authorities you trust for verify-ca and verify-full: a file, or the
-    /// PEM text itself. Leave it empty for the public ones.
+    sslmode: Option<Mode>,
     #[serde(default)]
-    sslrootcert: Option<String>,
-    /// # Connect Timeout
-    ///
-    /// How many seconds you want to wait for a connection.
-    #[serde(default = "connect_timeout")]
-    connect_timeout: u32,
-    /// # Statement Timeout
-    ///
-    /// How many seconds a statement may take. 0 is no limit.
+    sslrootcert: Option<Roots>,
     #[serde(default)]
-    statement_timeout: u32,
+    connect_timeout: ConnectTimeout,
+    #[serde(default)]
+    statement_timeout: StatementTimeout,
     /// # Read Only
     ///
     /// Whether deleting is refused.
@@ -96,17 +83,9 @@ fn yes() -> bool {
     true
 }
 
-fn connect_timeout() -> u32 {
-    30
-}
-
 impl Config {
     /// Where to connect, and how.
-    pub(crate) fn server(&self) -> Result<Server> {
-        let mode = self.sslmode.as_deref().unwrap_or("verify-ca");
-        let tls = Mode::named(mode).ok_or_else(|| {
-            Fault::config("`sslmode` must be disable, prefer, require, verify-ca or verify-full")
-        })?;
+    pub(crate) fn server(&self) -> Server {
         let mut target = tokio_postgres::Config::new();
         target.host(self.host.trim());
         target.port(self.port);
@@ -114,20 +93,20 @@ impl Config {
         target.user(&self.username);
         target.password(self.password.reveal());
         target.application_name("manifold");
-        let statement_timeout = Duration::from_secs(self.statement_timeout.into());
-        Ok(Server {
+        let statement_timeout = self.statement_timeout.duration();
+        Server {
             kind: "Redshift",
             host_field: "host",
             target,
-            tls,
+            tls: self.sslmode.unwrap_or(Mode::VerifyCa),
             roots: self.sslrootcert.clone(),
-            connect_timeout: Duration::from_secs(self.connect_timeout.max(1).into()),
+            connect_timeout: self.connect_timeout.duration(),
             statement_timeout,
             // There is no such limit in Redshift.
             lock_timeout: Duration::ZERO,
             prepare: sql::prepare(statement_timeout),
             hope: sql::KEEP_CASE,
-        })
+        }
     }
 
     /// Whether a database is wanted, of several.
@@ -137,7 +116,6 @@ impl Config {
 
     /// Whether a table of a schema is wanted.
     pub(crate) fn wants(&self, schema: &str, table: &str) -> bool {
-        select::chosen(&self.schemas, &[schema])
-            && select::chosen(&self.tables, &[table, &format!("{schema}.{table}")])
+        select::chosen(&self.schemas, &[schema]) && select::table(&self.tables, schema, table)
     }
 }

@@ -10,7 +10,7 @@ mod values;
 use std::sync::Arc;
 
 use connector_postgres::family::Server;
-use protocol::fault::{self, Fault};
+use protocol::fault;
 use protocol::message::Relation;
 use protocol::silo::{Ability, Access, Silo, Store};
 use protocol::sql::catalog::Catalog;
@@ -75,12 +75,8 @@ impl Silo for Redshift {
     const ABILITIES: &'static [Ability] = &[Ability::Read, Ability::Query, Ability::Delete];
 
     async fn connect(config: Config, access: Access) -> Result<Redshift> {
-        let server = Arc::new(config.server()?);
-        if access == Access::Write && config.read_only {
-            return Err(
-                Fault::config("the configuration says `read_only`, so nothing is deleted").into()
-            );
-        }
+        access.unless(config.read_only)?;
+        let server = Arc::new(config.server());
         let first = Connection::open(&server, server.database()).await?;
         let names = match config.scan_all {
             true => catalog::databases(&config, &first).await?,

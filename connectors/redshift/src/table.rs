@@ -4,13 +4,13 @@ use protocol::fault::Fault;
 use protocol::message::Relation;
 use protocol::output::Output;
 use protocol::silo::{
-    Capabilities, Cursor, Delete, From, Kind, Query, Read, Remaining, Sample, Schema, Store,
-    StoreId, Subject, Verify,
+    Capabilities, Delete, From, Kind, Query, Read, Remaining, Sample, Schema, Store, StoreId,
+    Subject, Verify,
 };
 use protocol::sql::catalog::{Column, Table};
-use protocol::sql::order::{Order, Position};
+use protocol::sql::order::{Order, strange};
 use protocol::sql::statement::{self, Statement};
-use protocol::{Result, async_trait, log};
+use protocol::{Result, async_trait};
 use serde_json::Value;
 use tokio_postgres::SimpleQueryRow;
 
@@ -135,10 +135,7 @@ impl Rows<'_> {
                 .into());
             }
         }
-        let mut statement = Statement::plain("");
-        let condition =
-            statement::matches(&REDSHIFT, self.table, subject, &mut statement, identifier)?;
-        Ok(condition.map(|condition| Statement { text: text(&condition), ..statement }))
+        statement::about(&REDSHIFT, self.table, subject, text, identifier)
     }
 }
 
@@ -170,9 +167,6 @@ async fn read(
         out.total(rows);
     }
     if !order.resumes() {
-        if from.since.is_some() {
-            log::info(format_args!("{}: has neither key nor cursor and is read in full", table.id));
-        }
         let statement = Statement::plain(sql::select(table, &columns));
         return push(connection, &columns, &statement, out).await;
     }
@@ -185,6 +179,8 @@ async fn read(
     let clause = order.clause(&REDSHIFT, after.clone(), &mut statement);
     statement.text.push_str(&clause);
     let objects = Objects::of(&columns);
+    let cursor =
+        |last: &[String]| order.cursor(last.iter().map(|value| value.as_str().into()).collect());
     let mut last: Vec<String> = Vec::new();
     let each = |row: &SimpleQueryRow| {
         let place = |n: usize| field(row, columns.len() + n).map(Option::unwrap_or_default);
@@ -194,7 +190,7 @@ async fn read(
                 same &= alike(column, place(n)?, value);
             }
             if !same {
-                out.checkpoint(&cursor(&order, &last)?)?;
+                out.checkpoint(&cursor(&last)?)?;
             }
         }
         objects.push(row, out)?;
@@ -211,7 +207,7 @@ async fn read(
         push(connection, &columns, &statement, out).await?;
     }
     match if last.is_empty() { after } else { Some(last) } {
-        Some(last) => out.checkpoint(&cursor(&order, &last)?),
+        Some(last) => out.checkpoint(&cursor(&last)?),
         // An empty table has no place to go on from: the next read begins at the beginning too.
         None => Ok(()),
     }
@@ -231,15 +227,8 @@ fn order(table: &Table, from: &From<'_>) -> Result<Order> {
     Order::of(table, from)
 }
 
-fn cursor(order: &Order, last: &[String]) -> Result<Cursor> {
-    let after = last.iter().map(|value| value.as_str().into()).collect();
-    Cursor::new(&Position { by: order.by.clone(), after })
-}
-
 /// A value of a state, as the server spelled it.
 fn text(value: &Value) -> Result<String> {
     let text = value.as_str().map(str::to_owned);
-    text.ok_or_else(|| {
-        Fault::config("the state holds a value that this connector does not write").into()
-    })
+    text.ok_or_else(|| strange().into())
 }

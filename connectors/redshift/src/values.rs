@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use connector_postgres::family::value;
-use protocol::json::{Json, key};
+use protocol::json::{Json, members};
 use protocol::output::Output;
 use protocol::sql::catalog::Column;
 use protocol::sql::types::Type;
@@ -47,13 +47,8 @@ pub(crate) struct Objects<'t>(Vec<(Vec<u8>, &'t Column)>);
 
 impl<'t> Objects<'t> {
     pub(crate) fn of(columns: &[&'t Column]) -> Objects<'t> {
-        let before = |place| if place == 0 { b"{".to_vec() } else { b",".to_vec() };
-        let keys = columns.iter().enumerate().map(|(place, column)| {
-            let mut before: Vec<u8> = before(place);
-            before.extend(key(&column.name));
-            (before, *column)
-        });
-        Objects(keys.collect())
+        let keys = members(columns.iter().map(|column| column.name.as_str()));
+        Objects(keys.zip(columns.iter().copied()).collect())
     }
 
     /// Pushes a row whose first fields are the columns.

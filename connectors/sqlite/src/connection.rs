@@ -12,6 +12,7 @@ use crate::Config;
 /// Opens the configured file, which must exist: for reading, or for writing with foreign keys
 /// enforced.
 pub(crate) fn open(config: &Config, access: Access) -> Result<Connection> {
+    access.unless(config.read_only)?;
     let path = config.path.display();
     match std::fs::metadata(&config.path) {
         Err(error) => {
@@ -29,12 +30,6 @@ pub(crate) fn open(config: &Config, access: Access) -> Result<Connection> {
     }
     let mode = match access {
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::Write if config.read_only => {
-            return Err(Fault::config(
-                "the configuration says `read_only`, so nothing is deleted or written",
-            )
-            .into());
-        }
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let opened = || -> rusqlite::Result<Connection> {

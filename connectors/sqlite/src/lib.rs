@@ -8,14 +8,15 @@ mod values;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::config::Secret;
 use protocol::message::{Evidence, Relation};
 use protocol::silo::{Ability, Access, Erase, Silo, Store, StoreId, Write};
 use protocol::sql::catalog::Catalog;
-use protocol::sql::erase::{Databases, evidence, suggest};
+use protocol::sql::erase::suggest::Relations;
+use protocol::sql::erase::{Databases, evidence};
 use protocol::{Deserialize, JsonSchema, Result, async_trait};
 use rusqlite::Connection;
 
@@ -76,7 +77,7 @@ pub struct Sqlite {
     config: Config,
     catalog: Catalog,
     /// The relations of each table, once they were asked for.
-    relations: OnceLock<Vec<Vec<Relation>>>,
+    relations: Relations,
     /// One connection for everything that reads: SQLite serves one statement at a time anyway.
     connection: Mutex<Connection>,
 }
@@ -84,16 +85,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// What a table refers to, and what that means for erasure.
     async fn relations_of(&self, id: &StoreId) -> Result<Vec<Relation>> {
-        let found = match self.relations.get() {
-            Some(found) => found,
-            None => {
-                let found =
-                    suggest::compared(self, &self.catalog, &self.settings().policy()?).await?;
-                self.relations.get_or_init(|| found)
-            }
-        };
-        let place = self.catalog.tables.iter().position(|table| table.id == *id);
-        Ok(place.and_then(|place| found.get(place)).cloned().unwrap_or_default())
+        self.relations.of(self, &self.catalog, || self.settings().policy(), id).await
     }
 
     /// Runs `read` on the connection.
@@ -117,7 +109,7 @@ impl Silo for Sqlite {
         Ok(Sqlite {
             config,
             catalog,
-            relations: OnceLock::new(),
+            relations: Relations::default(),
             connection: Mutex::new(connection),
         })
     }

@@ -2,13 +2,13 @@
 
 use protocol::output::Output;
 use protocol::silo::{
-    Capabilities, Cursor, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
+    Capabilities, From, Kind, Query, Read, Sample, Schema, Store, StoreId, Subject,
 };
 use protocol::sql::catalog::{Column, Table};
-use protocol::sql::order::{Order, Position};
+use protocol::sql::order::Order;
 use protocol::sql::sample::{Random, choose};
 use protocol::sql::statement::{self, Statement};
-use protocol::{Context, Result, async_trait, log};
+use protocol::{Context, Result, async_trait};
 use rusqlite::{Connection, params_from_iter};
 
 use crate::values::{Bound, Objects, SQLITE, from_state, identifier, to_state};
@@ -62,22 +62,12 @@ impl Read for Rows<'_> {
 impl Query for Rows<'_> {
     async fn query(&self, subject: &Subject, out: &mut Output) -> Result<()> {
         let columns = statement::columns(self.table, subject.properties.as_deref())?;
-        let mut statement = Statement::plain(select(self.table, &columns, &[]));
-        let condition =
-            statement::matches(&SQLITE, self.table, subject, &mut statement, identifier)?;
-        let Some(condition) = condition else { return Ok(()) };
-        statement.text.push_str(&format!(" WHERE {condition}"));
+        let select = SQLITE.select(self.table, &columns, &[]);
+        let found = |condition: &str| format!("{select} WHERE {condition}");
+        let about = statement::about(&SQLITE, self.table, subject, found, identifier)?;
+        let Some(statement) = about else { return Ok(()) };
         self.with(|connection| push(connection, self.table, &statement, &columns, |_| Ok(()), out))
     }
-}
-
-/// `SELECT columns, further columns FROM table`.
-fn select(table: &Table, columns: &[&Column], further: &[String]) -> String {
-    let names = columns.iter().map(|column| column.name.as_str());
-    let names = SQLITE.names(names.chain(further.iter().map(String::as_str)));
-    // A record without properties still counts its rows.
-    let names = if names.is_empty() { "NULL".to_owned() } else { names };
-    format!("SELECT {names} FROM {}", SQLITE.path(&table.path))
 }
 
 /// A row in the hands of [`push`], with the output it was just pushed into.
@@ -110,10 +100,7 @@ fn read(connection: &Connection, table: &Table, from: &From<'_>, out: &mut Outpu
     let columns = statement::columns(table, from.properties)?;
     let order = Order::of(table, from)?;
     if !order.resumes() {
-        if from.since.is_some() {
-            log::info(format_args!("{}: has neither key nor cursor and is read in full", table.id));
-        }
-        let statement = Statement::plain(select(table, &columns, &[]));
+        let statement = Statement::plain(SQLITE.select(table, &columns, &[]));
         return push(connection, table, &statement, &columns, |_| Ok(()), out);
     }
     let position = order.position(from.since)?;
@@ -131,9 +118,10 @@ fn read(connection: &Connection, table: &Table, from: &From<'_>, out: &mut Outpu
             })
         })
         .collect();
-    let mut statement = Statement::plain(select(table, &columns, &further));
+    let mut statement = Statement::plain(SQLITE.select(table, &columns, &further));
     let clause = order.clause(&SQLITE, after.clone(), &mut statement);
     statement.text.push_str(&clause);
+    let cursor = |last: &[Bound]| order.cursor(last.iter().map(to_state).collect());
     let mut last = after;
     let mut kept = Vec::with_capacity(order.by.len());
     let then = |Pushed { row, out }: Pushed<'_, '_>| {
@@ -142,7 +130,7 @@ fn read(connection: &Connection, table: &Table, from: &From<'_>, out: &mut Outpu
             kept.push(Bound::from(row.get_ref(place)?));
         }
         if out.due() {
-            out.checkpoint(&cursor(&order, &kept)?)?;
+            out.checkpoint(&cursor(&kept)?)?;
         }
         Ok(())
     };
@@ -151,18 +139,14 @@ fn read(connection: &Connection, table: &Table, from: &From<'_>, out: &mut Outpu
         last = Some(kept);
     }
     if let Some(remainder) = order.remainder(&SQLITE) {
-        let statement = Statement::plain(select(table, &columns, &[]) + &remainder);
+        let statement = Statement::plain(SQLITE.select(table, &columns, &[]) + &remainder);
         push(connection, table, &statement, &columns, |_| Ok(()), out)?;
     }
     match last {
-        Some(last) => out.checkpoint(&cursor(&order, &last)?),
+        Some(last) => out.checkpoint(&cursor(&last)?),
         // An empty table has no place to go on from: the next read begins at the beginning too.
         None => Ok(()),
     }
-}
-
-fn cursor(order: &Order, last: &[Bound]) -> Result<Cursor> {
-    Cursor::new(&Position { by: order.by.clone(), after: last.iter().map(to_state).collect() })
 }
 
 /// A table with less than this many times the rows wanted is counted and read through; in a larger
@@ -238,7 +222,7 @@ fn pass(
         (None, []) => String::new(),
         (None, key) => format!(" ORDER BY {}", SQLITE.names(key.iter().map(String::as_str))),
     };
-    let mut prepared = connection.prepare(&(select(table, columns, &[]) + &order))?;
+    let mut prepared = connection.prepare(&(SQLITE.select(table, columns, &[]) + &order))?;
     let mut rows = prepared.query([])?;
     let mut place = 0;
     while let Some(row) = rows.next()? {
@@ -267,7 +251,7 @@ fn probe(
 ) -> Result<()> {
     let text = format!(
         "{} WHERE {rowid} >= ?1 AND {rowid} > ?2 ORDER BY {rowid} LIMIT 1",
-        select(table, columns, &[]).replacen("SELECT ", &format!("SELECT {rowid}, "), 1)
+        SQLITE.select(table, columns, &[]).replacen("SELECT ", &format!("SELECT {rowid}, "), 1)
     );
     let mut prepared = connection.prepare(&text)?;
     let mut objects = Objects::of(columns);

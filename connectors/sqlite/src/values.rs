@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use protocol::fault::Fault;
-use protocol::json::Json;
+use protocol::json::{self, Json};
 use protocol::message::Matching;
 use protocol::output::Output;
 use protocol::silo::StoreId;
 use protocol::sql::catalog::Column;
 use protocol::sql::dialect::{ANSI, Dialect};
+use protocol::sql::order::strange;
 use protocol::sql::types::Type;
 use protocol::{Result, log};
 use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
@@ -73,8 +73,9 @@ pub(crate) struct Objects<'c>(Vec<Writer<'c>>);
 
 impl<'c> Objects<'c> {
     pub(crate) fn of(columns: &[&'c Column]) -> Objects<'c> {
-        let writers = columns.iter().enumerate().map(|(i, column)| Writer::new(column, i == 0));
-        Objects(writers.collect())
+        let keys = json::members(columns.iter().map(|column| column.name.as_str()));
+        let writer = |(key, column): (_, &&'c Column)| Writer { column, key, odd: 0, broken: 0 };
+        Objects(keys.zip(columns).map(writer).collect())
     }
 
     /// Pushes a row whose columns begin at the place `first`.
@@ -108,13 +109,7 @@ struct Writer<'c> {
     broken: u64,
 }
 
-impl<'c> Writer<'c> {
-    fn new(column: &'c Column, first: bool) -> Writer<'c> {
-        let mut key = if first { b"{".to_vec() } else { b",".to_vec() };
-        key.extend(protocol::json::key(&column.name));
-        Writer { column, key, odd: 0, broken: 0 }
-    }
-
+impl Writer<'_> {
     /// `"name":value`, with what stands before it in the object.
     #[inline]
     fn write(&mut self, value: ValueRef<'_>, json: &mut Json<'_>) {
@@ -242,9 +237,7 @@ pub(crate) fn from_state(value: &serde_json::Value) -> Result<Bound> {
         },
         State::Bool(_) | State::Array(_) => None,
     };
-    found.map(Bound::Value).ok_or_else(|| {
-        Fault::config("the state holds a value that this connector does not write").into()
-    })
+    found.map(Bound::Value).ok_or_else(|| strange().into())
 }
 
 #[cfg(test)]

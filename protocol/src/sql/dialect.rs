@@ -1,6 +1,6 @@
 //! A SQL dialect as plain data: how names are quoted, where parameters stand, how values compare.
 
-use super::catalog::Column;
+use super::catalog::{Column, Table};
 use crate::message::Matching;
 
 /// How a database wants its statements written. One constant a database, made from another by
@@ -73,6 +73,15 @@ impl Dialect {
     /// A table's full name, quoted.
     pub fn path(&self, path: &[String]) -> String {
         path.iter().map(|part| self.name(part)).collect::<Vec<_>>().join(".")
+    }
+
+    /// `SELECT columns, further columns FROM table`.
+    pub fn select(&self, table: &Table, columns: &[&Column], further: &[String]) -> String {
+        let names = columns.iter().map(|column| column.name.as_str());
+        let names = self.names(names.chain(further.iter().map(String::as_str)));
+        // A record without properties still counts its rows.
+        let names = if names.is_empty() { "NULL".to_owned() } else { names };
+        format!("SELECT {names} FROM {}", self.path(&table.path))
     }
 
     /// Names, quoted, between commas.

@@ -18,6 +18,7 @@ use super::catalog::{Column, Table};
 use super::dialect::Dialect;
 use super::statement::Statement;
 use crate::fault::Fault;
+use crate::log;
 use crate::silo::{Cursor, From};
 
 /// The content of a state: the columns the read was ordered by, and their values in the last row.
@@ -63,6 +64,9 @@ impl Order {
         let nullable = columns.iter().filter(|column| column.nullable);
         let nullable = nullable.map(|column| column.name.clone()).collect();
         let unique = !table.key.is_empty() || table.uniques.contains(&by);
+        if by.is_empty() && from.since.is_some() {
+            log::info(format_args!("{}: has neither key nor cursor and is read in full", table.id));
+        }
         Ok(Order { by, columns, nullable, unique })
     }
 
@@ -85,6 +89,11 @@ impl Order {
             .into());
         }
         Ok(Some(position))
+    }
+
+    /// Where a read got to whose last row has these values.
+    pub fn cursor(&self, after: Vec<Value>) -> Result<Cursor> {
+        Cursor::new(&Position { by: self.by.clone(), after })
     }
 
     /// ` WHERE … ORDER BY …` of the rows that have a place in the order: all of them, or those
@@ -131,6 +140,11 @@ impl Order {
         let nulls = nulls.collect::<Vec<_>>().join(" OR ");
         (!nulls.is_empty()).then(|| format!(" WHERE {nulls}"))
     }
+}
+
+/// That a state holds a value that no read has put there.
+pub fn strange() -> Fault {
+    Fault::config("the state holds a value that this connector does not write")
 }
 
 #[cfg(test)]

@@ -43,6 +43,20 @@ pub fn columns<'t>(table: &'t Table, properties: Option<&[String]>) -> Result<Ve
     Ok(columns)
 }
 
+/// `text` with the condition that a row is one of the subject's, as [`matches()`] makes it. `None` where
+/// no row can be.
+pub fn about<V>(
+    dialect: &Dialect,
+    table: &Table,
+    subject: &Subject,
+    text: impl FnOnce(&str) -> String,
+    convert: impl Fn(&Column, &str) -> Option<V>,
+) -> Result<Option<Statement<V>>> {
+    let mut statement = Statement::plain("");
+    let condition = matches(dialect, table, subject, &mut statement, convert)?;
+    Ok(condition.map(|condition| Statement { text: text(&condition), ..statement }))
+}
+
 /// The condition that a row is one of the subject's: a union over its identifiers. `None` where no
 /// row can be, because no value can be of its column's type.
 ///

@@ -64,7 +64,9 @@ pub(crate) fn explain(error: anyhow::Error, place: &Place<'_>) -> anyhow::Error 
             1045 | 1698 => Fault::config(format!(
                 "`username` or `password`: the server at {host} refuses {user}"
             )),
-            1044 | 1049 => Fault::config("`database`: it is not there, or not for this user"),
+            1044 | 1049 => {
+                Fault::config("`database`: it is not there, or this user lacks a right in it")
+            }
             1040 | 1203 | 1226 => Fault::transient("the server has too many connections"),
             1129 | 1130 => {
                 Fault::config("`hostname`: the server does not let this machine connect")

@@ -5,6 +5,7 @@
 //! acted on unless a policy says so.
 
 use anyhow::Result;
+use tokio::sync::OnceCell;
 
 use super::engine::{Cell, Engine, Mode, Session};
 use super::persons::words;
@@ -23,9 +24,29 @@ const SAMPLE: u32 = 1000;
 /// What shares fewer of its values with a key is no reference to it.
 const LEAST: f64 = 0.5;
 
+/// The relations of a catalog's stores, once they were asked for.
+#[derive(Default)]
+pub struct Relations(OnceCell<Vec<Vec<Relation>>>);
+
+impl Relations {
+    /// What a store refers to, and what that means for erasure.
+    pub async fn of<E: Engine>(
+        &self,
+        engine: &E,
+        catalog: &Catalog,
+        policy: impl FnOnce() -> Result<Policy>,
+        id: &StoreId,
+    ) -> Result<Vec<Relation>> {
+        let all =
+            self.0.get_or_try_init(async || compared(engine, catalog, &policy()?).await).await?;
+        let place = catalog.tables.iter().position(|table| table.id == *id);
+        Ok(place.and_then(|place| all.get(place)).cloned().unwrap_or_default())
+    }
+}
+
 /// The relations of each store, in the order of the catalog. Those that are not declared are compared
 /// by their values; where that cannot be, names and types have to do.
-pub async fn compared<E: Engine>(
+async fn compared<E: Engine>(
     engine: &E,
     catalog: &Catalog,
     policy: &Policy,
