@@ -32,6 +32,8 @@
 //!
 //! `connectors/README.md` lists them; the text of each stands at its function in [`promises`].
 
+#[cfg(feature = "sql")]
+pub mod chinook;
 pub mod erasure;
 #[cfg(feature = "http")]
 pub mod http;
@@ -39,6 +41,8 @@ mod output;
 mod program;
 pub mod promises;
 mod rules;
+#[cfg(feature = "sql")]
+pub mod runs;
 mod setup;
 mod view;
 

@@ -4,25 +4,20 @@
 
 mod server;
 
-use std::fs;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
 use std::rc::Rc;
 
+use protocol::silo::StoreId;
+use protocol::testing::runs::{Binary, Run, asked, chosen, handle, spread};
 use serde_json::{Value, json};
 use server::{Database, Server};
+
+const CONNECTOR: Binary = Binary(env!("CARGO_BIN_EXE_connector-mysql"));
 
 /// A database of its own, and the connector on it.
 struct Shop {
     server: Server,
     database: Rc<Database>,
-    folder: tempfile::TempDir,
-}
-
-/// What a run printed and how it ended.
-struct Run {
-    messages: Vec<Value>,
-    log: String,
-    status: Option<i32>,
 }
 
 impl Shop {
@@ -33,86 +28,43 @@ impl Shop {
             return None;
         };
         let database = server.database(script);
-        Some(Shop { server, database, folder: tempfile::tempdir().unwrap() })
+        Some(Shop { server, database })
+    }
+
+    fn config(&self) -> Value {
+        self.server.config(&self.database, json!({}))
+    }
+
+    fn store(&self, table: &str) -> StoreId {
+        StoreId::new(Some(self.database.name.clone()), table)
     }
 
     fn run(&self, command: &str, more: &[(&str, Value)]) -> Run {
-        self.run_with(json!({}), command, more)
+        CONNECTOR.run(&self.config(), &[command], more)
     }
 
-    fn run_with(&self, config: Value, command: &str, inputs: &[(&str, Value)]) -> Run {
-        let config = self.server.config(&self.database, config);
-        let mut call = Command::new(env!("CARGO_BIN_EXE_connector-mysql"));
-        call.arg(command);
-        for (flag, content) in [&[("-c", config)], inputs].concat() {
-            let path = self.folder.path().join(format!("{}.json", flag.trim_start_matches('-')));
-            fs::write(&path, content.to_string()).unwrap();
-            call.arg(flag).arg(path);
-        }
-        Run::of(call.stdin(Stdio::null()))
+    fn run_with(&self, more: Value, command: &str, inputs: &[(&str, Value)]) -> Run {
+        CONNECTOR.run(&self.server.config(&self.database, more), &[command], inputs)
     }
 
     /// Writes messages into a database.
     fn write(&self, into: &Database, mode: &str, messages: &[Value]) -> Run {
-        let path = self.folder.path().join("-c.json");
-        fs::write(&path, self.server.config(into, json!({})).to_string()).unwrap();
-        let input = self.folder.path().join("messages.jsonl");
-        let lines: Vec<String> = messages.iter().map(|message| format!("{message}\n")).collect();
-        fs::write(&input, lines.concat()).unwrap();
-        let mut call = Command::new(env!("CARGO_BIN_EXE_connector-mysql"));
-        call.args(["write", "--mode", mode, "-c"]).arg(path);
-        Run::of(call.stdin(fs::File::open(input).unwrap()))
+        let lines: String = messages.iter().map(|message| format!("{message}\n")).collect();
+        let config = self.server.config(into, json!({}));
+        CONNECTOR.call(&config, &["write", "--mode", mode], &[], &lines)
     }
 
     fn entry(&self, table: &str) -> Value {
-        let discover = self.run("discover", &[]);
-        let schemas = discover.messages[0]["schema_msg"]["schemas"].as_array().unwrap();
-        schemas.iter().find(|entry| entry["name"] == table).unwrap().clone()
+        self.run("discover", &[]).done().entry(table)
     }
 
     fn records(&self, table: &str) -> Vec<Value> {
-        let schemas = json!({"schemas": [{"name": table, "group": self.database.name}]});
-        let run = self.run("read", &[("-s", schemas)]);
-        assert_eq!(run.status, Some(0), "{}", run.log);
-        run.records()
+        self.run("read", &[("-s", chosen(&self.store(table), None))]).done().data()
     }
 
     /// The records that a query finds by a value.
     fn find(&self, table: &str, column: &str, value: &str) -> Vec<Value> {
-        let handle = json!({
-            "schema_name": table, "schema_group": self.database.name, "request_type": "QUERY",
-            "data": {"query": {
-                "schema_name": table, "schema_group": self.database.name,
-                "identifier": column, "identifier_query": value,
-            }},
-        });
-        let run = self.run("request-results", &[("-r", json!({"handles": [handle]}))]);
-        assert_eq!(run.status, Some(0), "{}", run.log);
-        assert!(value.len() < 6 || !run.log.contains(value), "{}", run.log);
-        run.records()
-    }
-}
-
-impl Run {
-    fn of(call: &mut Command) -> Run {
-        let output = call.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        Run {
-            messages: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-            log: String::from_utf8(output.stderr).unwrap(),
-            status: output.status.code(),
-        }
-    }
-
-    fn records(&self) -> Vec<Value> {
-        let records = self.messages.iter().filter(|message| message["type"] == "RECORD");
-        records.map(|message| message["record"]["data"].clone()).collect()
-    }
-
-    fn fails_saying(&self, word: &str) {
-        assert!(matches!(self.status, Some(1 | 3)), "{:?}: {}", self.status, self.log);
-        assert!(self.log.contains(word), "{word} is not in {}", self.log);
-        assert_eq!(self.log.lines().count(), 1, "{}", self.log);
+        CONNECTOR.find(&self.config(), &self.store(table), column, value)
     }
 }
 
@@ -320,22 +272,19 @@ fn a_collation_does_not_pull_in_a_stranger_unless_it_is_asked() {
         // A character that the column's set has not is no question mark.
         assert_eq!(ids("😀"), if column == "a" { vec![5] } else { vec![] }, "{column}");
     }
-    let handle = json!({
-        "schema_name": "people", "schema_group": shop.database.name, "request_type": "QUERY",
-        "data": {"query": {
-            "schema_name": "people", "schema_group": shop.database.name,
-            "identifier": "a", "identifier_query": "ada@X", "match": "collation",
-        }},
-    });
+    let mut handle = handle(&shop.store("people"), "a", "ada@X");
+    handle["data"]["query"]["match"] = json!("collation");
     let run = shop.run("request-results", &[("-r", json!({"handles": [handle]}))]);
-    assert_eq!(run.records().len(), 4, "{}", run.log);
+    assert_eq!(run.data().len(), 4, "{}", run.said);
 }
 
 #[test]
 fn names_of_any_kind_are_tables_and_columns() {
     let Some(shop) = Shop::of(
         "CREATE TABLE `order` (`key` INT PRIMARY KEY, `a b` TEXT, `c``d` TEXT, `1=1 OR x` TEXT, `q?1` TEXT);
-         INSERT INTO `order` VALUES (1, 'x', 'y', 'z', 'w'), (2, 'X', 'Y', 'Z', 'W')",
+         INSERT INTO `order` VALUES (1, 'x', 'y', 'z', 'w'), (2, 'X', 'Y', 'Z', 'W');
+         CREATE TABLE `a``; DROP TABLE ``order``; --x` (`x``` INT PRIMARY KEY);
+         INSERT INTO `a``; DROP TABLE ``order``; --x` VALUES (7)",
     ) else {
         return;
     };
@@ -344,6 +293,9 @@ fn names_of_any_kind_are_tables_and_columns() {
     {
         assert_eq!(shop.find("order", column, value).len(), 1, "{column}");
     }
+    let table = "a`; DROP TABLE `order`; --x";
+    assert_eq!(shop.records(table), [json!({"x`": 7})]);
+    assert_eq!(shop.find(table, "x`", "7").len(), 1);
 }
 
 #[test]
@@ -401,6 +353,89 @@ fn tables_are_chosen_by_patterns_and_all_databases_are_read_if_asked() {
 }
 
 #[test]
+fn a_sample_of_a_large_table_is_spread_over_all_of_it_and_its_seed_repeats_it() {
+    let Some(shop) = Shop::of(
+        "CREATE TABLE t (id INT UNSIGNED PRIMARY KEY);
+         INSERT INTO t SELECT seq FROM seq_1_to_20000",
+    ) else {
+        return;
+    };
+    let sample = |seed: &str| {
+        let schemas = [("-s", chosen(&shop.store("t"), None))];
+        CONNECTOR.run(&shop.config(), &["scan", "--seed", seed], &schemas).done().data()
+    };
+    let first = sample("7");
+    spread(&first, 20_000);
+    assert_eq!(sample("7"), first);
+    assert_ne!(sample("8"), first);
+}
+
+#[test]
+fn all_that_is_read_is_of_one_moment() {
+    let Some(shop) = Shop::of(
+        "CREATE TABLE a (id INT PRIMARY KEY, note TEXT); CREATE TABLE b (id INT PRIMARY KEY);
+         INSERT INTO a SELECT seq, REPEAT('x', 1000) FROM seq_1_to_5000; INSERT INTO b VALUES (1)",
+    ) else {
+        return;
+    };
+    let (mut child, _folder) = CONNECTOR.start(&shop.config(), &["read"], &[]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // More than a pipe holds is still to come.
+    assert!(lines.next().unwrap().unwrap().contains("RECORD"));
+    shop.database
+        .run("INSERT INTO a VALUES (6000, 'new'); DELETE FROM b; INSERT INTO b VALUES (2)");
+    let rest: Vec<Value> =
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert!(child.wait().unwrap().success());
+    let of = |table: &str| -> Vec<&Value> {
+        let records = rest.iter().map(|message| &message["record"]);
+        records
+            .filter(|record| record["schema_name"] == table)
+            .map(|record| &record["data"])
+            .collect()
+    };
+    assert_eq!(of("a").len(), 4999);
+    assert_eq!(of("b"), [&json!({"id": 1})]);
+}
+
+/// A user that is gone with this.
+struct User<'s>(&'s Shop, String);
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        self.0.database.run(&format!("DROP USER {}", self.1));
+    }
+}
+
+#[test]
+fn what_a_user_may_not_read_is_not_there_and_what_it_may_not_delete_is_one_line() {
+    let Some(shop) = Shop::of(
+        "CREATE TABLE open (id INT PRIMARY KEY, note TEXT); INSERT INTO open VALUES (1, 'a');
+         CREATE TABLE half (id INT PRIMARY KEY, shown TEXT, hidden TEXT);
+         INSERT INTO half VALUES (1, 's', 'h');
+         CREATE TABLE closed (id INT PRIMARY KEY); INSERT INTO closed VALUES (1)",
+    ) else {
+        return;
+    };
+    let (user, password) = (User(&shop, format!("{}_user", shop.database.name)), "it's \"a\" \\");
+    let quoted = password.replace('\\', "\\\\").replace('\'', "''");
+    shop.database.run(&format!(
+        "CREATE USER {0} IDENTIFIED BY '{quoted}'; GRANT SELECT ON open TO {0};
+         GRANT SELECT (id, shown) ON half TO {0}",
+        user.1
+    ));
+    let form =
+        shop.server.config(&shop.database, json!({"username": user.1, "password": password}));
+    let read = CONNECTOR.run(&form, &["read"], &[]).done();
+    assert_eq!(read.data(), [json!({"id": 1, "shown": "s"}), json!({"id": 1, "note": "a"})]);
+    let request = asked(&shop.store("open"), "id", "1");
+    let delete = CONNECTOR.run(&form, &["delete"], &[("-q", request)]);
+    assert_eq!(delete.messages[0]["request"]["status"]["request_status"], "FAILED");
+    assert!(delete.said.contains("lacks a right"), "{}", delete.said);
+    assert_eq!(shop.records("open").len(), 1);
+}
+
+#[test]
 fn a_row_of_many_megabytes_and_the_one_after_it_are_read() {
     let Some(shop) = Shop::of(
         "SET GLOBAL max_allowed_packet = 67108864;
@@ -420,12 +455,12 @@ fn encryption_is_as_the_mode_says() {
     let validate = |config| shop.run_with(config, "validate", &[]);
     for mode in ["disable", "prefer", "require"] {
         let run = validate(json!({"sslmode": mode}));
-        assert_eq!(run.status, Some(0), "{mode}: {}", run.log);
+        assert_eq!(run.status, 0, "{mode}: {}", run.said);
     }
     validate(json!({"sslmode": "verify-ca"})).fails_saying("sslmode");
     if let Ok(authority) = std::env::var("MANIFOLD_TEST_MARIADB_CERT") {
         let run = validate(json!({"sslmode": "verify-full", "sslrootcert": authority}));
-        assert_eq!(run.status, Some(0), "{}", run.log);
+        assert_eq!(run.status, 0, "{}", run.said);
     }
 }
 
@@ -455,9 +490,9 @@ fn a_state_of_every_type_of_key_reads_the_rest() {
         let first = shop.run("read", &[("-s", schemas.clone())]);
         let state = first.messages.iter().rfind(|message| message["type"] == "STATE").unwrap();
         let again = shop.run("read", &[("-s", schemas), ("--state", state.clone())]);
-        let ids: Vec<_> = again.records().iter().map(|row| row["id"].clone()).collect();
+        let ids: Vec<_> = again.data().iter().map(|row| row["id"].clone()).collect();
         // The row whose cursor is null comes every time.
-        assert_eq!(ids, [2], "{of}: {}", again.log);
+        assert_eq!(ids, [2], "{of}: {}", again.said);
     }
 }
 
@@ -484,13 +519,9 @@ fn every_type_that_is_written_reads_the_same() {
             );
         }
         let run = shop.write(&copy, "append", &messages);
-        assert_eq!(run.status, Some(0), "{}", run.log);
-        let there = Shop {
-            server: shop.server.clone(),
-            database: Rc::clone(&copy),
-            folder: tempfile::tempdir().unwrap(),
-        };
-        assert_eq!(there.records("every"), read.records());
+        assert_eq!(run.status, 0, "{}", run.said);
+        let there = Shop { server: shop.server.clone(), database: Rc::clone(&copy) };
+        assert_eq!(there.records("every"), read.data());
     }
 }
 
@@ -522,7 +553,7 @@ fn an_upsert_never_changes_a_strangers_row() {
     assert_eq!(shop.records("people"), before);
     for (email, code) in [("ada@x", 5), ("new@x", 6)] {
         let run = upsert(json!({"email": email, "code": code, "name": "y"}));
-        assert_eq!(run.status, Some(0), "{}", run.log);
+        assert_eq!(run.status, 0, "{}", run.said);
     }
     let codes: Vec<_> = shop.records("people").iter().map(|row| row["code"].clone()).collect();
     assert_eq!(codes, [5, 2, 6]);
@@ -549,7 +580,7 @@ fn a_value_that_a_column_would_change_is_refused_by_name_and_not_shown() {
             shop.write(&shop.database, "append", &[json!({"type": "RECORD", "record": record})]);
         run.fails_saying("t");
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        assert!(!run.log.contains(&text), "{}", run.log);
+        assert!(!run.said.contains(&text), "{}", run.said);
         assert!(shop.records("t").is_empty());
     }
 }

@@ -6,10 +6,9 @@ mod common;
 
 use std::rc::Rc;
 
-use common::{Database, Server};
+use common::Server;
 use protocol::silo::StoreId;
 use protocol::testing::{Case, Setup};
-use serde_json::{Value, json};
 
 fn setup() -> Option<Setup> {
     let server = Server::find()?;
@@ -18,53 +17,20 @@ fn setup() -> Option<Setup> {
     let group = format!("{}/public", shop.name);
     let copied = format!("{}/public", copy.name);
     let store = |name: &str| StoreId::new(Some(group.clone()), name);
-    let form = shop.form();
-    let with = |name: &str, value: Value| {
-        let mut form = form.clone();
-        form[name] = value;
-        form
-    };
-    let people = Case::new(store("people"), "email", "ada@example.com")
-        .finds(1, 6)
-        .near(["ADA@example.com", "ada@example.com ", "ádà@example.com"])
-        .number("id", 4);
-    let events = Case::new(store("events"), "kind", "kind 1")
-        .finds(1334, 4000)
-        .number("person", 3)
-        .cursor("at")
-        .grows(growth(&shop));
-    let newsletter = Case::new(store("newsletter"), "email", "ada@example.com").finds(2, 5);
     let logs = Case::new(store("logs"), "text", "line 17").finds(1, 300).number("id", 17);
-    let setup = Setup::new(env!("CARGO_BIN_EXE_connector-postgres"), form.clone())
-        .broken(with("password", json!("not-the-password")), "`password`")
-        .broken(with("username", json!("nobody_here")), "nobody_here")
-        .broken(with("database", json!("no_such_database")), "`database`")
-        .broken(with("port", json!(1)), "`port`")
-        .broken(with("hostname", json!("no-such-host.invalid")), "`hostname`")
-        .broken(with("sslmode", json!("sometimes")), "`sslmode`")
-        .broken(with("url", json!("mysql://somewhere")), "`url`")
-        .read_only(with("read_only", json!(true)))
+    let setup = Setup::new(env!("CARGO_BIN_EXE_connector-postgres"), shop.form());
+    let url = setup.with("url", "mysql://somewhere");
+    let open = Rc::clone(&shop);
+    let setup = setup
+        .server("hostname")
+        .broken(url, "`url`")
         .empty(copy.form())
         .regroup(&group, &copied)
-        .case(people)
-        .case(events)
-        .case(newsletter)
+        .shop(6, store, move |sql| open.run(sql))
         .case(logs)
         .keep(copy)
         .keep(shop);
     Some(setup)
-}
-
-fn growth(shop: &Rc<Database>) -> impl FnMut() -> usize + 'static {
-    let shop = Rc::clone(shop);
-    let mut next = 4000;
-    move || {
-        for _ in 0..3 {
-            next += 1;
-            shop.run(&format!("INSERT INTO events VALUES ({next}, 1, 'kind 9', '2025-01-01', 1)"));
-        }
-        3
-    }
 }
 
 protocol::conformance!(setup);

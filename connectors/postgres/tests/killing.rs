@@ -4,61 +4,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
-use common::{Database, Server, chosen, start};
+use common::{CONNECTOR, Server, chosen, start};
+use protocol::silo::StoreId;
 use protocol::sql::sample::Random;
-use serde_json::Value;
 
 const ROWS: u64 = 30_000;
-
-/// Reads until it is killed at a random line, again and again, and returns how often each row came
-/// in what the STATE lines cover, and how many runs it took.
-fn read_through_kills(
-    database: &Database,
-    cursor: Option<&str>,
-    random: &mut Random,
-) -> (BTreeMap<i64, usize>, usize) {
-    let schemas = chosen(&database.group(), "t", cursor);
-    let words = ["read", "--parallel", "2", "--checkpoint", "500"];
-    let mut found = BTreeMap::new();
-    let mut state: Option<String> = None;
-    for run in 1.. {
-        let mut files = vec![("-s", schemas.as_str())];
-        files.extend(state.as_deref().map(|state| ("--state", state)));
-        let (mut child, _folder) = start(&database.form(), &words, &files);
-        let kill_at = random.below(ROWS / 2);
-        let mut uncovered = Vec::new();
-        let mut next = None;
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).split(b'\n');
-        for number in 0.. {
-            if number == kill_at {
-                // SIGKILL; what the pipe holds was printed before.
-                child.kill().unwrap();
-            }
-            let Some(line) = lines.next() else { break };
-            // A line that the kill cut is none.
-            let Ok(message) = serde_json::from_slice::<Value>(&line.unwrap()) else { break };
-            match message["type"].as_str() {
-                Some("RECORD") => uncovered.push(message["record"]["data"]["id"].as_i64().unwrap()),
-                Some("STATE") => {
-                    for id in uncovered.drain(..) {
-                        *found.entry(id).or_default() += 1;
-                    }
-                    next = Some(format!("{message}\n"));
-                }
-                _ => {}
-            }
-        }
-        state = next.or(state);
-        if child.wait().unwrap().success() {
-            return (found, run);
-        }
-    }
-    unreachable!("the loop has no end of its own")
-}
 
 #[test]
 fn each_row_comes_once_however_often_the_read_is_killed() {
@@ -72,13 +24,8 @@ fn each_row_comes_once_however_often_the_read_is_killed() {
              FROM generate_series(1, {ROWS}) n ORDER BY hashint4(n)"
         ),
     );
-    let mut random = Random::new(std::process::id().into());
-    for cursor in [None, Some("at")] {
-        let (found, runs) = read_through_kills(&database, cursor, &mut random);
-        assert_eq!(found.len() as u64, ROWS, "{cursor:?}: rows were lost");
-        assert!(found.values().all(|times| *times == 1), "{cursor:?}: a row came twice");
-        assert!(runs > 1, "{cursor:?}: it was never killed");
-    }
+    let store = StoreId::new(Some(database.group()), "t");
+    CONNECTOR.survives_kills(&database.form(), &["--parallel", "2"], &store, ROWS);
 }
 
 #[test]
@@ -106,7 +53,9 @@ fn rows_that_come_and_change_between_kills_are_not_lost() {
             }
         });
         let mut random = Random::new(u64::from(std::process::id()) + 1);
-        let found = read_through_kills(&database, None, &mut random);
+        let (form, schemas) = (database.form(), chosen(&database.group(), "t", None));
+        let words = ["--parallel", "2"];
+        let found = CONNECTOR.read_through_kills(&form, &words, &schemas, ROWS / 2, &mut random);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         found.0
     });

@@ -5,55 +5,13 @@
 
 mod common;
 
-use std::fs;
-use std::process::{Command, Stdio};
-
+use protocol::silo::StoreId;
+use protocol::testing::runs::{Binary, Run, asked, chosen};
 use serde_json::{Value, json};
 
 use common::{Database, Server, form, standin};
 
-/// What a run printed and how it ended.
-struct Run {
-    messages: Vec<Value>,
-    log: String,
-    status: Option<i32>,
-}
-
-impl Run {
-    fn of(database: &Database, words: &[&str], inputs: &[(&str, Value)]) -> Run {
-        Run::with(&form(database), words, inputs)
-    }
-
-    fn with(form: &Value, words: &[&str], inputs: &[(&str, Value)]) -> Run {
-        let folder = tempfile::tempdir().unwrap();
-        let mut call = Command::new(env!("CARGO_BIN_EXE_connector-redshift"));
-        call.args(words).stdin(Stdio::null());
-        for (flag, content) in [&[("-c", form.clone())], inputs].concat() {
-            let path = folder.path().join(flag.trim_start_matches('-'));
-            fs::write(&path, content.to_string()).unwrap();
-            call.arg(flag).arg(path);
-        }
-        let output = call.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        Run {
-            messages: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-            log: String::from_utf8(output.stderr).unwrap(),
-            status: output.status.code(),
-        }
-    }
-
-    /// The same, if everything was done.
-    #[track_caller]
-    fn done(self) -> Run {
-        assert_eq!(self.status, Some(0), "{}", self.log);
-        self
-    }
-
-    fn records(&self) -> Vec<Value> {
-        let records = self.messages.iter().filter(|message| message["type"] == "RECORD");
-        records.map(|message| message["record"]["data"].clone()).collect()
-    }
-}
+const CONNECTOR: Binary = Binary(env!("CARGO_BIN_EXE_connector-redshift"));
 
 /// A database of the test's own; `None` where there is no server, which is said.
 fn database(statements: &str) -> Option<Database> {
@@ -64,19 +22,12 @@ fn database(statements: &str) -> Option<Database> {
     Some(standin(&server, "rows", statements))
 }
 
-fn chosen(database: &Database, name: &str, cursor: Option<&str>) -> Value {
-    let mut entry = json!({"name": name, "group": database.group()});
-    if let Some(cursor) = cursor {
-        entry["cursor"] = json!(cursor);
-    }
-    json!({ "schemas": [entry] })
+fn call(database: &Database, words: &[&str], inputs: &[(&str, Value)]) -> Run {
+    CONNECTOR.run(&form(database), words, inputs)
 }
 
-fn asked(database: &Database, name: &str, column: &str, value: &str) -> Value {
-    json!({"identifiers": [{
-        "schema_name": name, "schema_group": database.group(),
-        "identifier": column, "identifier_query": value, "json_schema": {},
-    }]})
+fn store(database: &Database, name: &str) -> StoreId {
+    StoreId::new(Some(database.group()), name)
 }
 
 #[test]
@@ -114,23 +65,24 @@ fn every_value_comes_as_its_type_spells_it_and_is_found_by_that() {
         nulls.join(", ")
     );
     let Some(database) = database(&made) else { return };
-    let run = Run::of(&database, &["read"], &[("-s", chosen(&database, "t", None))]).done();
-    let records = run.records();
-    let discovered = Run::of(&database, &["discover"], &[]).done();
-    assert!(discovered.log.contains("c15 (point)"), "{}", discovered.log);
+    let run = call(&database, &["read"], &[("-s", chosen(&store(&database, "t"), None))]).done();
+    let records = run.data();
+    let discovered = call(&database, &["discover"], &[]).done();
+    assert!(discovered.said.contains("c15 (point)"), "{}", discovered.said);
     for (n, (of, _, json)) in all.iter().enumerate() {
         let name = format!("c{n}");
         assert_eq!((&records[0][&name], &records[1][&name]), (json, &Value::Null), "{of}");
         let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-        let query = Run::of(&database, &["query"], &[("-q", asked(&database, "t", &name, &text))]);
+        let query =
+            call(&database, &["query"], &[("-q", asked(&store(&database, "t"), &name, &text))]);
         let handle = query.messages[0]["request"]["handle"].clone();
         let handles = json!({ "handles": [handle] });
-        let results = Run::of(&database, &["request-results"], &[("-r", handles)]);
+        let results = call(&database, &["request-results"], &[("-r", handles)]);
         if ["super", "point"].contains(of) {
             let why = format!("rows are not found by `{name}`");
-            assert!(results.log.contains(&why) && results.records().is_empty(), "{}", results.log);
+            assert!(results.said.contains(&why) && results.data().is_empty(), "{}", results.said);
         } else {
-            assert_eq!(results.done().records().len(), 1, "{of} {text}");
+            assert_eq!(results.done().data().len(), 1, "{of} {text}");
         }
     }
 }
@@ -146,21 +98,21 @@ const SHARED: &str = "
 fn rows_that_share_a_key_are_all_read_from_whichever_state() {
     let Some(database) = database(SHARED) else { return };
     for cursor in [None, Some("at")] {
-        let schemas = chosen(&database, "t", cursor);
+        let schemas = chosen(&store(&database, "t"), cursor);
         let words = ["read", "--checkpoint", "10"];
-        let whole = Run::of(&database, &words, &[("-s", schemas.clone())]).done();
-        assert_eq!(whole.records().len(), 1000);
+        let whole = call(&database, &words, &[("-s", schemas.clone())]).done();
+        assert_eq!(whole.data().len(), 1000);
         let states = whole.messages.iter().enumerate().filter(|(_, m)| m["type"] == "STATE");
         let states: Vec<(usize, Value)> = states.map(|(n, state)| (n, state.clone())).collect();
         assert!(states.len() > 20, "{}", states.len());
         for (place, state) in states.into_iter().step_by(9) {
             let inputs = [("-s", schemas.clone()), ("--state", state)];
-            let rest = Run::of(&database, &words, &inputs).done();
+            let rest = call(&database, &words, &inputs).done();
             let before = &whole.messages[..place];
             let before = before.iter().filter(|message| message["type"] == "RECORD");
             let mut seen: Vec<i64> = before
                 .map(|message| message["record"]["data"]["n"].clone())
-                .chain(rest.records().into_iter().map(|record| record["n"].clone()))
+                .chain(rest.data().into_iter().map(|record| record["n"].clone()))
                 .map(|n| n.as_i64().unwrap())
                 .collect();
             seen.sort_unstable();
@@ -172,14 +124,14 @@ fn rows_that_share_a_key_are_all_read_from_whichever_state() {
 #[test]
 fn a_delete_spares_the_rows_that_only_share_a_key() {
     let Some(database) = database(SHARED) else { return };
-    let request = asked(&database, "t", "email", "person 3");
-    let run = Run::of(&database, &["delete"], &[("-q", request.clone())]).done();
+    let request = asked(&store(&database, "t"), "email", "person 3");
+    let run = call(&database, &["delete"], &[("-q", request.clone())]).done();
     let result = &run.messages[0]["request"];
     assert_eq!(result["status"]["request_status"], "COMPLETE", "{result}");
     assert_eq!(database.query("SELECT count(*) FROM t"), [Some("800".to_owned())]);
     let left = database.query("SELECT count(*) FROM t WHERE email = 'person 3'");
     assert_eq!(left, [Some("0".to_owned())]);
-    Run::of(&database, &["verify"], &[("-q", request)]).done();
+    call(&database, &["verify"], &[("-q", request)]).done();
 }
 
 #[test]
@@ -190,9 +142,8 @@ fn declared_relations_and_likely_ones_are_discovered() {
         CREATE TABLE visit (id integer PRIMARY KEY, customer_id integer);
         COMMENT ON TABLE visit IS 'of the shop';";
     let Some(database) = database(made) else { return };
-    let run = Run::of(&database, &["discover"], &[]).done();
-    let entries = run.messages[0]["schema_msg"]["schemas"].as_array().unwrap();
-    let entry = |name: &str| entries.iter().find(|entry| entry["name"] == name).unwrap();
+    let run = call(&database, &["discover"], &[]).done();
+    let entry = |name: &str| run.entry(name);
     assert_eq!(entry("customer")["key"], json!(["customer_id"]));
     assert_eq!(entry("visit")["json_schema"]["description"], "of the shop");
     let declared = &entry("orders")["relations"][0];
@@ -222,10 +173,10 @@ fn what_the_user_may_not_read_is_named_and_left_out() {
     let mut form = form(&database);
     form["username"] = json!("redshift_reader");
     form["password"] = json!("only reads");
-    let run = Run::with(&form, &["discover"], &[]).done();
-    let entries = run.messages[0]["schema_msg"]["schemas"].as_array().unwrap();
+    let run = CONNECTOR.run(&form, &["discover"], &[]).done();
+    let entries = run.entries();
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!(entries[0]["name"], "open");
-    assert!(run.log.contains("hidden.t, public.closed"), "{}", run.log);
+    assert!(run.said.contains("hidden.t, public.closed"), "{}", run.said);
     database.run("DROP OWNED BY redshift_reader; DROP ROLE redshift_reader");
 }

@@ -3,24 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
+use protocol::silo::StoreId;
+use protocol::testing::runs::{Binary, Run, chosen, handle, spread};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+const CONNECTOR: Binary = Binary(env!("CARGO_BIN_EXE_connector-sqlite"));
 
 /// A database in a folder of its own.
 struct Shop {
     folder: TempDir,
     path: PathBuf,
-}
-
-/// What a run printed and how it ended.
-struct Run {
-    messages: Vec<Value>,
-    log: String,
-    status: Option<i32>,
 }
 
 impl Shop {
@@ -33,42 +29,11 @@ impl Shop {
 
     fn run(&self, command: &str, more: &[(&str, Value)]) -> Run {
         let config = json!({"path": self.path, "busy_timeout": 0});
-        run(self.folder.path(), command, &[&[("-c", config)], more].concat())
+        CONNECTOR.run(&config, &[command], more)
     }
 
     fn records(&self, store: &str) -> Vec<Value> {
-        self.run("read", &[("-s", json!({"schemas": [{"name": store}]}))]).records()
-    }
-}
-
-impl Run {
-    fn records(&self) -> Vec<Value> {
-        let records = self.messages.iter().filter(|message| message["type"] == "RECORD");
-        records.map(|message| message["record"]["data"].clone()).collect()
-    }
-
-    fn fails_saying(&self, word: &str) {
-        assert!(matches!(self.status, Some(1 | 3)), "{:?}: {}", self.status, self.log);
-        assert!(self.log.contains(word), "{word} is not in {}", self.log);
-        assert_eq!(self.log.lines().count(), 1, "{}", self.log);
-        assert!(self.records().is_empty());
-    }
-}
-
-fn run(folder: &Path, command: &str, inputs: &[(&str, Value)]) -> Run {
-    let mut call = Command::new(env!("CARGO_BIN_EXE_connector-sqlite"));
-    call.arg(command);
-    for (flag, content) in inputs {
-        let path = folder.join(format!("{}.json", flag.trim_start_matches('-')));
-        fs::write(&path, content.to_string()).unwrap();
-        call.arg(flag).arg(path);
-    }
-    let output = call.stdin(Stdio::null()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    Run {
-        messages: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-        log: String::from_utf8(output.stderr).unwrap(),
-        status: output.status.code(),
+        self.run("read", &[("-s", chosen(&StoreId::named(store), None))]).data()
     }
 }
 
@@ -80,15 +45,15 @@ fn values_of_another_type_than_their_column_keep_their_own_and_are_counted() {
     );
     let read = shop.run("read", &[]);
     assert_eq!(
-        read.records(),
+        read.data(),
         [
             json!({"number": "twelve", "flag": "yes", "word": "a"}),
             json!({"number": 12, "flag": true, "word": "b"}),
             json!({"number": 1.5, "flag": 2, "word": "vu8="}),
         ]
     );
-    assert!(read.log.contains("2 values of `number`"), "{}", read.log);
-    assert!(read.log.contains("1 values of `word`"), "{}", read.log);
+    assert!(read.said.contains("2 values of `number`"), "{}", read.said);
+    assert!(read.said.contains("1 values of `word`"), "{}", read.said);
 }
 
 #[test]
@@ -99,7 +64,7 @@ fn rows_without_a_cursor_come_in_every_read_and_the_others_once() {
     );
     let chosen = json!({"schemas": [{"name": "t", "cursor": "at"}]});
     let first = shop.run("read", &[("-s", chosen.clone())]);
-    let ids = |run: &Run| run.records().iter().map(|row| row["id"].clone()).collect::<Vec<_>>();
+    let ids = |run: &Run| run.data().iter().map(|row| row["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&first), [3, 4, 1, 2], "by cursor, then key, nulls last");
     let state = first.messages.iter().rfind(|message| message["type"] == "STATE").unwrap();
     let again = shop.run("read", &[("-s", chosen), ("--state", state.clone())]);
@@ -121,8 +86,8 @@ fn text_that_is_not_utf8_is_read_with_replacements_and_said() {
     let shop =
         Shop::of("CREATE TABLE t (word TEXT); INSERT INTO t VALUES (CAST(x'61ff62' AS TEXT))");
     let read = shop.run("read", &[]);
-    assert_eq!(read.records(), [json!({"word": "a\u{fffd}b"})]);
-    assert!(read.log.contains("not valid UTF-8"), "{}", read.log);
+    assert_eq!(read.data(), [json!({"word": "a\u{fffd}b"})]);
+    assert!(read.said.contains("not valid UTF-8"), "{}", read.said);
 }
 
 #[test]
@@ -132,12 +97,9 @@ fn a_number_and_a_text_are_not_equal() {
          INSERT INTO t VALUES (5, 5, 5, 5), (6, 6, '5', '5'), (7, 7, 5.5, 'x')",
     );
     let found = |column: &str, value: &str| {
-        let identifier =
-            json!({"schema_name": "t", "identifier": column, "identifier_query": value});
-        let handle =
-            json!({"schema_name": "t", "request_type": "QUERY", "data": {"query": identifier}});
-        let run = shop.run("request-results", &[("-r", json!({"handles": [handle]}))]);
-        run.records().iter().map(|row| row["id"].clone()).collect::<Vec<_>>()
+        let handles = json!({"handles": [handle(&StoreId::named("t"), column, value)]});
+        let run = shop.run("request-results", &[("-r", handles)]);
+        run.data().iter().map(|row| row["id"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(found("n", "5"), [5]);
     for odd in [" 5 ", "5.0", "0x5", "5e0", "5 OR 1=1"] {
@@ -159,8 +121,8 @@ fn what_is_in_the_write_ahead_log_only_is_read() {
     let copy = shop.folder.path().join("copy.db");
     fs::copy(&shop.path, &copy).unwrap();
     fs::copy(shop.path.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();
-    let read = run(shop.folder.path(), "read", &[("-c", json!({ "path": copy }))]);
-    assert_eq!(read.records().len(), 2, "{}", read.log);
+    let read = CONNECTOR.run(&json!({ "path": copy }), &["read"], &[]);
+    assert_eq!(read.data().len(), 2, "{}", read.said);
 }
 
 #[test]
@@ -172,7 +134,8 @@ fn a_file_left_in_the_middle_of_a_change_is_refused_in_one_line() {
     let copy = shop.folder.path().join("copy.db");
     fs::copy(&shop.path, &copy).unwrap();
     fs::copy(shop.path.with_extension("db-journal"), copy.with_extension("db-journal")).unwrap();
-    run(shop.folder.path(), "read", &[("-c", json!({ "path": copy }))])
+    CONNECTOR
+        .run(&json!({ "path": copy }), &["read"], &[])
         .fails_saying("left in the middle of a change");
 }
 
@@ -199,9 +162,9 @@ fn a_table_that_is_gone_is_named_and_the_others_are_read() {
     let discovered = shop.run("discover", &[]).messages[0]["schema_msg"].clone();
     Connection::open(&shop.path).unwrap().execute_batch("DROP TABLE a").unwrap();
     let read = shop.run("read", &[("-s", discovered)]);
-    assert_eq!(read.status, Some(3));
-    assert_eq!(read.records().len(), 1);
-    assert!(read.log.contains("a: there is no such store"), "{}", read.log);
+    assert_eq!(read.status, 3);
+    assert_eq!(read.data().len(), 1);
+    assert!(read.said.contains("a: there is no such store"), "{}", read.said);
 }
 
 #[test]
@@ -213,14 +176,14 @@ fn a_view_that_is_broken_is_named_and_the_others_are_there() {
     let discover = shop.run("discover", &[]);
     let stores = discover.messages[0]["schema_msg"]["schemas"].as_array().unwrap();
     assert_eq!(stores.len(), 1);
-    assert!(discover.log.contains("v: "), "{}", discover.log);
+    assert!(discover.said.contains("v: "), "{}", discover.said);
 }
 
 #[test]
 fn only_chosen_tables_are_stores() {
     let shop = Shop::of("CREATE TABLE orders (n); CREATE TABLE tmp_1 (n); CREATE TABLE tmp_2 (n)");
     let config = json!({"path": shop.path, "tables": ["*", "!tmp_*"]});
-    let discover = run(shop.folder.path(), "discover", &[("-c", config)]);
+    let discover = CONNECTOR.run(&config, &["discover"], &[]);
     let stores = discover.messages[0]["schema_msg"]["schemas"].as_array().unwrap();
     assert_eq!(stores.len(), 1);
 }
@@ -234,11 +197,5 @@ fn a_sample_of_a_large_table_is_spread_over_all_of_it() {
     );
     let chosen = json!({"schemas": [{"name": "t"}]});
     let scan = shop.run("scan", &[("-s", chosen)]);
-    let ids: Vec<i64> = scan.records().iter().map(|row| row["id"].as_i64().unwrap()).collect();
-    assert_eq!(ids.len(), 100, "the limit without --limit");
-    for quarter in 0..4 {
-        let range = quarter * 5000 + 1..=(quarter + 1) * 5000;
-        let share = ids.iter().filter(|&id| range.contains(id)).count();
-        assert!((10..=40).contains(&share), "{share} of 100 in {range:?}");
-    }
+    spread(&scan.data(), 20000);
 }

@@ -66,6 +66,66 @@ impl Setup {
         self
     }
 
+    /// The configuration with another value in one field.
+    pub fn with(&self, field: &str, value: impl Into<Value>) -> Value {
+        let mut config = self.config.clone();
+        config[field] = value.into();
+        config
+    }
+
+    /// What is wrong with a configuration of a server that is connected to, field by field, and that
+    /// it may be `read_only`. `host` is the field that names the server.
+    pub fn server(self, host: &str) -> Setup {
+        let quoted = format!("`{host}`");
+        let wrong = [
+            (host, "no-such-host.invalid".into(), quoted.as_str()),
+            ("port", 1.into(), "`port`"),
+            ("database", "no_such_database".into(), "`database`"),
+            ("username", "nobody_here".into(), "nobody_here"),
+            ("password", "not-the-password".into(), "`password`"),
+            ("sslmode", "sometimes".into(), "`sslmode`"),
+        ];
+        let read_only = self.with("read_only", true);
+        let broken = |setup: Setup, (field, value, word): (&str, Value, &str)| {
+            let config = setup.with(field, value);
+            setup.broken(config, word)
+        };
+        wrong.into_iter().fold(self, broken).read_only(read_only)
+    }
+
+    /// The cases of the shop that databases' setups are made of: `people`, of whom there are so many,
+    /// `events` and `newsletter`. `run` runs a statement in it.
+    pub fn shop(
+        self,
+        people: usize,
+        store: impl Fn(&str) -> StoreId,
+        mut run: impl FnMut(&str) + 'static,
+    ) -> Setup {
+        let mut next = 4000;
+        let grow = move || {
+            for _ in 0..3 {
+                next += 1;
+                let row = format!("{next}, 1, 'kind 9', '2025-01-01 00:00:00'");
+                run(&format!("INSERT INTO events (id, person, kind, at) VALUES ({row})"));
+            }
+            3
+        };
+        let near =
+            ["ADA@example.com", "ada@example.com ", "ad\u{e1}@example.com", "ádà@example.com"];
+        let ada = "ada@example.com";
+        self.case(
+            Case::new(store("people"), "email", ada).finds(1, people).near(near).number("id", 4),
+        )
+        .case(
+            Case::new(store("events"), "kind", "kind 1")
+                .finds(1334, 4000)
+                .number("person", 3)
+                .cursor("at")
+                .grows(grow),
+        )
+        .case(Case::new(store("newsletter"), "email", ada).finds(2, 5))
+    }
+
     /// A value that must never be shown, beside those of the form's secret fields.
     pub fn secret(mut self, value: &str) -> Setup {
         self.secrets.push(value.to_owned());
