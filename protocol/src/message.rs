@@ -491,8 +491,11 @@ pub enum Action {
     Blocked,
     /// The records stay, unreferenced, and may hold personal data.
     Left,
-    /// The user may not see or change the records; where it may not see them, their number is 0.
+    /// The user may not see or change the records, or what refers to them; where it may not see them,
+    /// their number is 0.
     Denied,
+    /// Whether stores that the user cannot see refer to the records is not known.
+    Unknown,
     /// The records differ from an identifier by case, accents or blanks only, and stay.
     Near,
 }

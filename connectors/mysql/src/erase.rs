@@ -23,6 +23,7 @@ use crate::dialect::{Bound, MYSQL, charset, positional};
 use crate::driver::{self, Client, Form, Refusal, Value};
 use crate::moment;
 use crate::residue;
+use crate::rights::Rights;
 use crate::table::push;
 use crate::values::identifier;
 
@@ -289,7 +290,9 @@ impl EngineSession for Session {
             if let Chosen::One(database) = chosen {
                 alone(client, database)?;
             }
-            Ok((catalog::read(client, chosen, &[])?, catalog::lasting(client, chosen)?))
+            let mut catalog = catalog::read(client, chosen, &[])?;
+            Rights::read(client)?.note(client, &mut catalog)?;
+            Ok((catalog, catalog::lasting(client, chosen)?))
         })?;
         *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = lasting;
         self.triggers = catalog.tables.iter().flat_map(|table| table.triggers.clone()).collect();

@@ -9,6 +9,7 @@ mod fitting;
 mod geometry;
 mod moment;
 mod residue;
+mod rights;
 mod table;
 mod values;
 mod write;

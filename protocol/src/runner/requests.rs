@@ -375,7 +375,14 @@ pub(super) async fn plan<S: Silo>(
 ) -> Result<End> {
     let mut plan = eraser(silo)?.plan(&erasure(request)).await?;
     plan.policy = suggest.then(|| suggested::policy(&plan, &request.policy));
-    let stops = [Action::Undecided, Action::Blocked, Action::Denied, Action::Left, Action::Near];
+    let stops = [
+        Action::Undecided,
+        Action::Blocked,
+        Action::Denied,
+        Action::Left,
+        Action::Near,
+        Action::Unknown,
+    ];
     let stopped = plan.steps.iter().any(|step| stops.contains(&step.action));
     sink.message(&Message::Plan { plan })?;
     Ok(End::missed(stopped))

@@ -59,8 +59,21 @@ pub struct Table {
     pub copies: Vec<String>,
     /// What the user may not do with all its rows.
     pub denied: Vec<Right>,
+    /// Whether the user sees all tables that refer to it.
+    pub referrers: Referrers,
     /// About how many rows, where the database keeps count.
     pub rows: Option<u64>,
+}
+
+/// Whether a user sees all tables that refer to another, for it could change or delete rows of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Referrers {
+    /// It does.
+    Seen,
+    /// It does not see some, or has no sight of where they would be: why.
+    Hidden(String),
+    /// It sees all that is likely, and cannot know of more: why.
+    Unknown(String),
 }
 
 /// What erasing from a table needs.
@@ -172,6 +185,7 @@ impl Table {
             triggers: Vec::new(),
             copies: Vec::new(),
             denied: Vec::new(),
+            referrers: Referrers::Seen,
             rows: None,
         }
     }

@@ -268,11 +268,12 @@ impl<S: Databases> Erase for S {
                     Action::Near => store.near += step.rows,
                     // The rows that it is about are counted as rows that are to go.
                     Action::Blocked => {}
-                    Action::Undecided | Action::Left | Action::Denied => {
+                    Action::Undecided | Action::Left | Action::Denied | Action::Unknown => {
                         let why = step.reason.as_deref().unwrap_or_default();
                         store.unverifiable = Some(match step.action {
                             Action::Undecided => format!("{} rows are undecided: {why}", step.rows),
                             Action::Left => format!("{} rows are left: {why}", step.rows),
+                            Action::Unknown => format!("what refers to it is unknown: {why}"),
                             _ => format!("denied: {why}"),
                         });
                     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use connector_mysql::MySql;
 use protocol::testing::erasure::faults::Served;
-use protocol::testing::erasure::{self, Can, Dump, quoted};
+use protocol::testing::erasure::{self, Can, Denial, Dump, quoted};
 use serde_json::{Value, json};
 
 use crate::server::{self, Server};
@@ -23,6 +23,15 @@ const STANDARD: &str =
 const EXACT: &str = "ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n";
 
 impl Database {
+    /// The name of a user of this database only.
+    pub(crate) fn name(&self) -> String {
+        format!("e_{}", self.database.name)
+    }
+
+    fn user(&self) -> String {
+        format!("{}@'%'", self.name())
+    }
+
     fn made(script: &str) -> Database {
         let server = Server::find().unwrap();
         let database = server.database(&format!("{EXACT}{script}"));
@@ -45,7 +54,7 @@ impl erasure::Database for Database {
             change_together: false,
             leave_unindexed: false,
             partition: false,
-            denies: &[],
+            denies: &[Denial::Delete, Denial::Update],
         }
     }
 
@@ -114,6 +123,31 @@ impl erasure::Database for Database {
     fn form(&self) -> Value {
         let more = json!({"evidence_key": "a key of some length", "lock_timeout": 2});
         self.server.config(&self.database, more)
+    }
+
+    fn deny(&self, table: &str, denial: Denial) -> Value {
+        let (user, name) = (self.user(), &self.database.name);
+        let mut sql = format!(
+            "CREATE USER {user} IDENTIFIED BY 'p'; GRANT PROCESS ON *.* TO {user};
+             GRANT SELECT, INSERT, CREATE TEMPORARY TABLES ON \"{name}\".* TO {user};\n"
+        );
+        for other in self.tables().iter().map(|name| quoted(name)) {
+            let rights = match denial {
+                _ if other != table => "DELETE, UPDATE",
+                Denial::Delete => "UPDATE",
+                Denial::Update => "DELETE",
+                Denial::See | Denial::Hidden => panic!("a right to a database is one to all of it"),
+            };
+            sql.push_str(&format!("GRANT {rights} ON {other} TO {user};\n"));
+        }
+        self.run(&sql);
+        let mut form = self.form();
+        (form["username"], form["password"]) = (json!(self.name()), json!("p"));
+        form
+    }
+
+    fn deny_no_more(&self, _: &str) {
+        self.run(&format!("DROP USER {}", self.user()));
     }
 
     fn keeps(table: &str, id: i64) -> String {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use protocol::message::Action;
 use protocol::silo::Erasure;
 use protocol::testing::erasure::stories::{SHOP, ada};
-use protocol::testing::erasure::{Database as _, tell};
+use protocol::testing::erasure::{Database as _, deleted, tell};
 use serde_json::{Value, json};
 
 use crate::harness::Database;
@@ -268,5 +269,83 @@ fn what_a_commit_leaves_behind_is_in_the_evidence() {
         let found = remains(&form);
         database.run(&format!("DROP USER {user}@'%'"));
         assert_eq!(found, expected("unknown"));
+    });
+}
+
+#[test]
+fn what_a_user_cannot_see_of_the_referring_tables_is_denied_or_said_to_be_unknown() {
+    told(|| {
+        let shop =
+            SHOP.replace("REFERENCES orders (id)", "REFERENCES orders (id) ON DELETE CASCADE");
+        let all = "SELECT, DELETE, UPDATE";
+        for (grants, stopped, unknown) in [
+            // Lines would go unseen.
+            (
+                vec![("all", "customer"), ("all", "orders")],
+                Some("tables that this user may not see"),
+                0,
+            ),
+            (
+                vec![("all", "customer"), ("all", "orders"), ("PROCESS", "")],
+                Some("/orders refers to it"),
+                0,
+            ),
+            (
+                vec![
+                    ("SELECT, INSERT", "*"),
+                    ("DELETE", "customer"),
+                    ("DELETE", "orders"),
+                    ("PROCESS", ""),
+                ],
+                Some("may not delete rows of it"),
+                0,
+            ),
+            // Only of other databases it cannot know.
+            (vec![("all", "*")], None, 3),
+            (vec![("all", "*"), ("PROCESS", "")], None, 0),
+        ] {
+            let database = Database::new(&shop);
+            let (name, user) = (&database.database.name, database.name());
+            let mut sql = format!(
+                "CREATE USER {user}@'%' IDENTIFIED BY 'p';
+                 GRANT CREATE TEMPORARY TABLES ON {name}.* TO {user}@'%';"
+            );
+            for (right, on) in &grants {
+                let right = if *right == "all" { all } else { right };
+                let on = if on.is_empty() { "*.*".to_owned() } else { format!("{name}.{on}") };
+                sql.push_str(&format!("GRANT {right} ON {on} TO {user}@'%';"));
+            }
+            database.run(&sql);
+            let mut form = database.form();
+            (form["username"], form["password"]) = (json!(user), json!("p"));
+            let before = database.dump();
+            let plan = database.plan_by(&form, &ada(&database));
+            let done = database.erase_by(&form, &ada(&database));
+            let exact = named(&database, "orders", "id", "1");
+            let exact = database.erase_by(&form, &Erasure { dry_run: true, ..exact });
+            database.run(&format!("DROP USER {user}@'%'"));
+            let plan = plan.unwrap();
+            let of = |action: Action| {
+                let steps = plan.steps.iter().filter(|step| step.action == action);
+                steps.filter_map(|step| step.reason.clone()).collect::<Vec<_>>()
+            };
+            assert_eq!(of(Action::Unknown).len(), unknown, "{grants:?}: {plan:?}");
+            let Some(why) = stopped else {
+                assert!(of(Action::Denied).is_empty(), "{plan:?}");
+                let outcomes = done.unwrap();
+                assert_eq!(deleted(&outcomes)["line"], 3);
+                let told = outcomes.iter().filter(|outcome| !outcome.skipped.is_empty());
+                assert_eq!(told.count(), unknown);
+                continue;
+            };
+            assert!(
+                of(Action::Denied).iter().any(|text| text.contains(why)),
+                "{grants:?}: {plan:?}"
+            );
+            assert!(done.unwrap_err().to_string().contains(why), "{grants:?}");
+            assert_eq!(database.dump(), before);
+            // Nor would one store alone go, and take others along.
+            assert!(exact.unwrap()[0].error.is_some(), "{grants:?}");
+        }
     });
 }

@@ -276,15 +276,14 @@ fn outcomes_of<E: Engine>(one: &Prepared<'_, E>, intent: &Intent) -> Vec<Outcome
             Action::Keep => add("kept"),
             Action::Near => add("near"),
             Action::Left => add("left"),
-            Action::Undecided | Action::Blocked | Action::Denied => {}
+            Action::Undecided | Action::Blocked | Action::Denied | Action::Unknown => {}
         }
-        if matches!(step.action, Action::Near | Action::Left) {
-            outcome.skipped.push(format!(
-                "{} rows are {}: {}",
-                step.rows,
-                if step.action == Action::Near { "near" } else { "left" },
-                step.reason.as_deref().unwrap_or_default()
-            ));
+        let why = step.reason.as_deref().unwrap_or_default();
+        match step.action {
+            Action::Near => outcome.skipped.push(format!("{} rows are near: {why}", step.rows)),
+            Action::Left => outcome.skipped.push(format!("{} rows are left: {why}", step.rows)),
+            Action::Unknown => outcome.skipped.push(format!("what refers to it is unknown: {why}")),
+            _ => {}
         }
     }
     outcomes

@@ -11,7 +11,7 @@ use super::policy::{Named, Policy, Retain, Rule, StoreAction, find};
 use super::sequence::children_first;
 use super::work::{Fate, Phase, Stay, Work, key_table};
 use crate::message::Action;
-use crate::sql::catalog::Right;
+use crate::sql::catalog::{Referrers, Right};
 use crate::sql::statement::Statement;
 
 /// One step of a plan, with what its execution needs.
@@ -176,6 +176,22 @@ impl<E: Engine> Work<'_, E> {
                     ..Planned::of(step.place, Action::Denied, step.rows)
                 });
             }
+        }
+        let mut looked = BTreeSet::new();
+        for step in &decision.steps {
+            let taken = matches!(step.action, Action::Delete | Action::Mask | Action::Keep);
+            if !taken || step.keys.is_some() || !looked.insert(step.place) {
+                continue;
+            }
+            let (action, why) = match &self.table(step.place).referrers {
+                Referrers::Seen => continue,
+                Referrers::Hidden(why) => (Action::Denied, why),
+                Referrers::Unknown(why) => (Action::Unknown, why),
+            };
+            denied.push(Planned {
+                reason: Some(why.clone()),
+                ..Planned::of(step.place, action, step.rows)
+            });
         }
         decision.steps.splice(0..0, denied);
     }
@@ -461,7 +477,7 @@ impl<E: Engine> Work<'_, E> {
         decision.steps.sort_by_key(|step| match step.action {
             Action::Undecided => 0,
             Action::Blocked | Action::Denied => 1,
-            Action::Near => 2,
+            Action::Near | Action::Unknown => 2,
             Action::Left => 3,
             Action::Keep => 4,
             Action::Null => 5,

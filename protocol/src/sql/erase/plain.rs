@@ -14,7 +14,7 @@ use super::work::{Fate, Work, key_table};
 use crate::fault::{self, Cause, Fault};
 use crate::log;
 use crate::silo::{Outcome, StoreId, Subject};
-use crate::sql::catalog::OnChange;
+use crate::sql::catalog::{OnChange, Referrers};
 
 /// Deletes what `subjects` name, and nothing else. At the last try a store that fails is said to have
 /// failed, whatever the cause.
@@ -97,6 +97,9 @@ async fn settle<E: Engine, T>(work: &mut Work<'_, E>, done: Result<T>) -> Result
 }
 
 async fn delete<E: Engine>(work: &mut Work<'_, E>, place: usize) -> Result<u64> {
+    if let Referrers::Hidden(why) = &work.table(place).referrers {
+        return Err(Fault::config(why.clone()).into());
+    }
     for edge in work.graph.into[place].clone() {
         let edge = work.graph.edges[edge].clone();
         let Some(key) = &edge.key else { continue };

@@ -39,7 +39,7 @@ pub(super) struct Prepared<'e, E: Engine> {
 }
 
 /// Raised whenever the same database and request could give another plan.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Finds and decides, in a new transaction.
 pub(super) async fn prepare<'e, E: Engine>(

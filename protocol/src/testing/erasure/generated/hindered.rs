@@ -4,7 +4,7 @@
 use super::super::oracle::{At, Verdict, World};
 use super::super::{Database, Denial, Dump, quoted};
 use super::{Random, followers};
-use crate::message::Action;
+use crate::message::{Action, Step};
 use crate::silo::Erasure;
 
 /// Puts something in the way of a request that could be carried out, for a while. Returns what it was.
@@ -88,9 +88,9 @@ fn deny<D: Database>(
     let story = || format!("{denial:?} of {name} was denied\n{}", story());
     // Without a sight of the very store that was named there is no plan.
     if let Ok(plan) = plan {
-        let denied = |step: &crate::message::Step| step.action == Action::Denied;
-        let mut steps = plan.steps.iter();
-        assert!(steps.any(|step| denied(step) && step.schema_name == *name), "{}", story());
+        let named = |step: &Step| step.schema_name == *name;
+        let mut denied = plan.steps.iter().filter(|step| step.action == Action::Denied);
+        assert!(denied.any(named), "{:?}\n{}", plan.steps, story());
     }
     assert!(done.is_err(), "{}", story());
     let after = database.dump();
