@@ -181,8 +181,6 @@ impl Tables<'_> {
                 nullable,
                 // A default that is an expression is not a column that is one.
                 generated: extra.replace("DEFAULT_GENERATED", "").contains("GENERATED"),
-                default: default.as_deref().is_some_and(|default| default != "NULL")
-                    || extra.contains("AUTO_INCREMENT"),
                 expression: default,
                 length,
                 values,

@@ -119,7 +119,6 @@ struct ColumnRow {
     declared: String,
     not_null: bool,
     generated: String,
-    identity: String,
     expression: Option<String>,
     dimensions: u32,
     comment: Option<String>,
@@ -267,7 +266,6 @@ fn relation(
         columns.push(Column {
             nullable: !column.not_null,
             generated: !column.generated.is_empty(),
-            default: column.expression.is_some() || !column.identity.is_empty(),
             expression: column.expression,
             length: length(resolved.base, resolved.modifier),
             collation: column.collation,

@@ -17,7 +17,7 @@ SELECT json_build_object(
         SELECT json_agg(json_build_object(
             'name', t.attname, 'type', t.atttypid::int8, 'modifier', t.atttypmod,
             'declared', format_type(t.atttypid, t.atttypmod), 'notNull', t.attnotnull,
-            'generated', t.attgenerated, 'identity', t.attidentity,
+            'generated', t.attgenerated,
             'expression', CASE WHEN t.atthasdef THEN (
                 SELECT pg_get_expr(d.adbin, d.adrelid)
                 FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = t.attnum) END,

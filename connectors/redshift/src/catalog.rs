@@ -115,7 +115,6 @@ async fn columns(tables: &mut Tables, connection: &Connection) -> Result<()> {
         }
         table.columns.push(Column {
             nullable: !text(&row, 4).eq_ignore_ascii_case("no"),
-            default: some(&row, 5).is_some(),
             length: text(&row, 6).parse().ok(),
             comment: some(&row, 9),
             ..Column::new(name, declared, of)

@@ -61,7 +61,6 @@ fn table(connection: &Connection, name: &str, kind: Kind, without_rowid: bool) -
         columns.push(Column {
             nullable: !row.get::<_, bool>(2)?,
             generated: hidden > 1,
-            default: row.get::<_, Option<String>>(3)?.is_some(),
             expression: row.get(3)?,
             length: length(&declared),
             collation: collation(connection, name, &column),

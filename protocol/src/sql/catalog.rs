@@ -100,8 +100,6 @@ pub struct Column {
     pub nullable: bool,
     /// Whether the database computes it, so that it cannot be written.
     pub generated: bool,
-    /// Whether it has a default.
-    pub default: bool,
     /// The expression that gives it a value: where none is given, or always where it is generated;
     /// as the database spells it, where it does.
     pub expression: Option<String>,
@@ -124,7 +122,6 @@ impl Column {
             of,
             nullable: true,
             generated: false,
-            default: false,
             expression: None,
             length: None,
             collation: None,
