@@ -37,6 +37,8 @@ struct Shared {
     broken: AtomicBool,
     /// Whether what the server says is kept from the client.
     mute: AtomicBool,
+    /// Whether it said something that is.
+    answered: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -58,6 +60,7 @@ impl Proxy {
             at: Box::new(at),
             broken: false.into(),
             mute: false.into(),
+            answered: false.into(),
             open: Mutex::default(),
         });
         let (count, all) = (Arc::clone(&passed), Arc::clone(&shared));
@@ -123,9 +126,9 @@ impl Shared {
             _ => false,
         };
         if breaks {
-            if !early {
-                // The server has it, and does it.
-                std::thread::sleep(std::time::Duration::from_millis(200));
+            // Its answer says that the server has done it.
+            while !early && !self.answered.load(Ordering::SeqCst) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
             *cut = None;
             self.broken.store(true, Ordering::SeqCst);
@@ -142,6 +145,7 @@ impl Shared {
     /// so that the client does not connect anew before that.
     fn kept(&self) -> bool {
         let kept = self.mute.load(Ordering::SeqCst);
+        self.answered.fetch_or(kept, Ordering::SeqCst);
         while self.mute.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
