@@ -1,6 +1,7 @@
 //! What only InnoDB has: locks, tables beside it, references between databases, backslashes.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,13 @@ use protocol::testing::erasure::{Database as _, deleted, tell};
 use serde_json::{Value, json};
 
 use crate::harness::Database;
+
+/// Held by whoever turns the server's general log on, or looks whether it is.
+static GENERAL_LOG: Mutex<()> = Mutex::new(());
+
+fn general_log() -> MutexGuard<'static, ()> {
+    GENERAL_LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn told(story: fn()) {
     tell::<Database>(story, env!("CARGO_PKG_NAME"));
@@ -168,6 +176,7 @@ fn no_statement_names_a_temporary_table_twice() {
              INSERT INTO note VALUES (1, 2, 1), (2, 1, 1), (3, 1, 2), (4, 1, 3);",
         );
         // Statements of other tests are in it too, which is as good.
+        let _alone = general_log();
         database.run("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON");
         let owns = json!({"schema_name": "note", "columns": ["above"], "rule": "owns",
                           "references": {"schema_name": "note", "columns": ["id"]}});
@@ -227,6 +236,7 @@ fn a_subjects_value_deletes_its_own_rows_and_never_more() {
 #[test]
 fn what_a_commit_leaves_behind_is_in_the_evidence() {
     told(|| {
+        let _alone = general_log();
         let database = Database::new(&format!(
             "{SHOP} CREATE TABLE kept (id INTEGER PRIMARY KEY) WITH SYSTEM VERSIONING;"
         ));
