@@ -172,13 +172,16 @@ struct Record {
 }
 
 impl Slices {
-    /// The records that a JSON pointer names in a body of less than 4 GiB. Without `names` nothing
-    /// is said of their members.
+    /// The records that a JSON pointer names in a body, which is refused from 4 GiB on. Without
+    /// `names` nothing is said of their members.
     pub(super) fn of(
         body: &[u8],
         pointer: &str,
         mut names: Option<&mut Names>,
     ) -> Result<Slices, Unsliced> {
+        if u32::try_from(body.len()).is_err() {
+            return Err(Unsliced::Shape("it is larger than 4 GiB".to_owned()));
+        }
         std::str::from_utf8(body).map_err(|_| Unsliced::Json)?;
         let room = names.as_ref().map_or((0, 0), |names| names.room);
         let (mut records, mut members) = (Vec::with_capacity(room.0), Vec::with_capacity(room.1));
